@@ -1,0 +1,110 @@
+"""Examples: the rows of a prediction's SELECT, read lazily and in batches of Arrow."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+from ibis.backends.duckdb import Backend
+
+from ibis_features.errors import ExamplesError
+from ibis_features.schema import Feature, FeatureSchema
+
+ROWS_PER_BATCH = 65_536
+LABEL = "__label"
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A lazy table of examples and the schema that says how to read it.
+
+    Rows come ordered by (as_of, entity), so that the same rows give the same batches whatever order they lie in.
+    """
+
+    table: ir.Table
+    schema: FeatureSchema
+
+    def rows(self) -> int:
+        return int(self.table.count().execute())
+
+    def at(self, snapshots: Sequence[datetime]) -> "Examples":
+        """The labelled examples of these snapshots."""
+        label = self.table[self.schema.label]
+        kept = self.table.filter(self.table[self.schema.as_of].isin(list(snapshots)), label.notnull())
+        return Examples(kept, self.schema)
+
+    def readable(self) -> ir.Table:
+        """The features in the types that models read: float32, string, or a list of one of them; and the label.
+
+        Numbers are cast in the engine, once, so that training and every way of scoring see the same float32.
+        """
+        columns = {feature.name: _readable(self.table[feature.name], feature) for feature in self.schema.features}
+        label = self.table[self.schema.label].cast("float32")
+        keys = [self.schema.as_of, self.schema.entity]
+        return self.table.order_by(keys).select(**columns, **{LABEL: label})
+
+    def batches(self, rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[pa.RecordBatch]:
+        """Arrow batches with one column a feature, named as it is, and the label as float32 in `LABEL`."""
+        yield from self.readable().to_pyarrow_batches(chunk_size=rows_per_batch)
+
+    def column(self, name: str) -> pa.Array:
+        """One numeric column as float32, in the order of `batches`."""
+        keys = [self.schema.as_of, self.schema.entity]
+        table = self.table.order_by(keys).select(**{name: self.table[name].cast("float32")})
+        return table.to_pyarrow()[name].combine_chunks()
+
+
+def read_examples(backend: Backend, relation: str, schema: FeatureSchema) -> Examples:
+    """The examples that lie in `relation` (a quoted SQL name)."""
+    return Examples(backend.sql(f"select * from {relation}"), schema)
+
+
+def check_examples(examples: Examples, *, horizon_days: int) -> list[datetime]:
+    """Check that the rows can be trained on; return the labelled snapshots.
+
+    Raises ExamplesError on no rows, NULL or doubled keys, a label that is not 0 or 1, and no labelled row.
+    """
+    schema, table = examples.schema, examples.table
+    entity, as_of, label = table[schema.entity], table[schema.as_of], table[schema.label]
+    counts = table.aggregate(
+        rows=table.count(),
+        null_keys=(entity.isnull() | as_of.isnull()).sum(),
+        labelled=label.count(),
+        first=as_of.min(),
+        newest=as_of.max(),
+    ).to_pyarrow().to_pylist()[0]
+    if not counts["rows"]:
+        raise ExamplesError("the SELECT returns no rows; look at the tables it reads from")
+    if counts["null_keys"]:
+        raise ExamplesError(f"{counts['null_keys']} rows have a NULL {schema.entity} or {schema.as_of}; filter them out")
+    doubled = table.group_by([schema.entity, schema.as_of]).aggregate(n=table.count()).filter(ibis._.n > 1).count()
+    if doubles := int(doubled.execute()):
+        raise ExamplesError(
+            f"{doubles} pairs of {schema.entity} and {schema.as_of} occur more than once; "
+            "a join multiplies rows: each pair has to stand on one row"
+        )
+    if not counts["labelled"]:
+        raise ExamplesError(
+            f"every label '{schema.label}' is NULL: no window of {horizon_days} days after a snapshot "
+            f"({counts['first']:%Y-%m-%d} to {counts['newest']:%Y-%m-%d}) lies within the data; "
+            "shorten horizon_days, start the snapshots earlier, or bring a longer log"
+        )
+    values = label.cast("float64")
+    strange = table.filter(label.notnull(), ~values.isin([0.0, 1.0])).count()
+    if odd := int(strange.execute()):
+        raise ExamplesError(f"{odd} rows have a label '{schema.label}' that is neither true/1 nor false/0 nor NULL")
+    labelled = table.filter(label.notnull()).select(schema.as_of).distinct()
+    return sorted(row[schema.as_of] for row in labelled.to_pyarrow().to_pylist())
+
+
+def _readable(column: ir.Value, feature: Feature) -> ir.Value:
+    types = {
+        "number": "float32",
+        "category": "string",
+        "embedding": "array<float32>",
+        "number_sequence": "array<float32>",
+        "category_sequence": "array<string>",
+    }
+    return column.cast(types[feature.role])

@@ -1,0 +1,21 @@
+"""Open a warehouse for reading through Ibis."""
+
+from pathlib import Path
+
+import duckdb
+import ibis
+from ibis.backends.duckdb import Backend
+
+from ibis_features.errors import NotFoundError
+
+
+def open_warehouse(path: str | Path, *, read_only: bool = True) -> Backend:
+    """Open the DuckDB file at `path` as an Ibis backend; raises NotFoundError where there is none."""
+    if not Path(path).is_file():
+        raise NotFoundError(f"no warehouse at {path}; build one with `foretable build` or `foretable demo`")
+    return connect_backend(duckdb.connect(str(path), read_only=read_only))
+
+
+def connect_backend(con: duckdb.DuckDBPyConnection) -> Backend:
+    """Wrap a live DuckDB connection (dbt's own, say) as an Ibis backend."""
+    return ibis.duckdb.from_connection(con)

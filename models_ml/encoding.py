@@ -1,0 +1,94 @@
+"""Turn features into numbers for trees. Category vocabularies are fitted on training rows only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ibis
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ibis_features import ConfigError, Examples, FeatureSchema
+
+MAX_VOCABULARY = 256
+
+
+@dataclass(frozen=True)
+class MatrixColumn:
+    """One column of the matrix that trees see.
+
+    A number is itself. An embedding gives one column for each `position` (0-based). A category is its place in
+    `vocabulary` (0-based, most frequent first); NULL and categories not seen in training are missing (NaN).
+    """
+
+    feature: str
+    role: str
+    position: int = 0
+    vocabulary: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.feature}[{self.position}]" if self.role == "embedding" else self.feature
+
+
+def fit_matrix_columns(train: Examples) -> tuple[MatrixColumn, ...]:
+    """The matrix columns for these training examples, in the order of the schema."""
+    if train.schema.sequences:
+        names = ", ".join(feature.name for feature in train.schema.sequences)
+        raise ConfigError(f"trees read no sequences ({names}); list them in exclude, or use model='lstm'")
+    columns: list[MatrixColumn] = []
+    for feature in train.schema.features:
+        if feature.role == "embedding":
+            columns += [MatrixColumn(feature.name, "embedding", position) for position in range(feature.width)]
+        elif feature.role == "category":
+            columns.append(MatrixColumn(feature.name, "category", vocabulary=fit_vocabulary(train, feature.name)))
+        else:
+            columns.append(MatrixColumn(feature.name, "number"))
+    return tuple(columns)
+
+
+def fit_vocabulary(train: Examples, name: str, limit: int = MAX_VOCABULARY) -> tuple[str, ...]:
+    """The most frequent values of a category (or of the members of a category sequence), ties by name."""
+    column = train.readable()[name]
+    values = column.unnest() if isinstance(column, ibis.expr.types.ArrayValue) else column
+    table = values.name("value").as_table()
+    counted = table.filter(table.value.notnull()).group_by("value").aggregate(n=table.count())
+    ranked = counted.order_by([ibis.desc("n"), "value"]).limit(limit)
+    return tuple(ranked.to_pyarrow()["value"].to_pylist())
+
+
+def matrix(batch: pa.RecordBatch, columns: tuple[MatrixColumn, ...]) -> np.ndarray:
+    """Float32 [rows, columns] with NaN for what is missing."""
+    out = np.empty((batch.num_rows, len(columns)), np.float32)
+    for place, column in enumerate(columns):
+        values = batch.column(column.feature)
+        if column.role == "category":
+            values = pc.cast(pc.index_in(values, pa.array(column.vocabulary, values.type)), pa.float32())
+        elif column.role == "embedding":
+            values = pc.list_element(values, column.position)
+        out[:, place] = pc.fill_null(pc.cast(values, pa.float32()), np.nan).to_numpy(zero_copy_only=False)
+    return out
+
+
+def columns_to_json(columns: tuple[MatrixColumn, ...]) -> list[dict[str, Any]]:
+    return [
+        {"feature": c.feature, "role": c.role, "position": c.position, "vocabulary": list(c.vocabulary)} for c in columns
+    ]
+
+
+def columns_from_json(state: list[Mapping[str, Any]]) -> tuple[MatrixColumn, ...]:
+    return tuple(MatrixColumn(s["feature"], s["role"], s["position"], tuple(s["vocabulary"])) for s in state)
+
+
+def empty_batch(schema: FeatureSchema) -> pa.RecordBatch:
+    """A batch of no rows in the readable types."""
+    types = {
+        "number": pa.float32(),
+        "category": pa.string(),
+        "embedding": pa.list_(pa.float32()),
+        "number_sequence": pa.list_(pa.float32()),
+        "category_sequence": pa.list_(pa.string()),
+    }
+    fields = [pa.field(feature.name, types[feature.role]) for feature in schema.features]
+    return pa.RecordBatch.from_pylist([], schema=pa.schema(fields))

@@ -1,0 +1,78 @@
+"""The protocol that every model family keeps, and the table of families.
+
+A family is one module: `fit` reads examples through Ibis in batches and returns a fitted model; a fitted model
+scores Arrow batches and dumps itself into named parts of bytes, from which `load` builds it again. No pickle.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from ibis_features import ConfigError, Examples, FeatureSchema
+
+Progress = Callable[[str, float], None]
+"""Called with a step's name and its share done, 0 to 1."""
+
+TRAINERS = {
+    "xgboost": "models_ml.trees",
+    "mlp": "models_ml.mlp",
+    "lstm": "models_ml.lstm",
+}
+
+
+class FittedModel(Protocol):
+    """A trained model."""
+
+    schema: FeatureSchema
+
+    def predict(self, batch: pa.RecordBatch) -> np.ndarray:
+        """Score rows whose columns are those of `Examples.batches` (any order, extra ones ignored).
+
+        Returns float32 [rows]: for a binary prediction the probability of a true label.
+        """
+
+    def dump(self) -> dict[str, bytes]:
+        """The model as named parts; `load` of the same module takes them back."""
+
+    def importance(self) -> dict[str, float]:
+        """Feature name to its share of the model's gain, summing to 1; empty where the family has none."""
+
+
+class Trainer(Protocol):
+    """What a model family's module offers at its top level."""
+
+    DEFAULT_PARAMS: Mapping[str, Any]
+
+    def fit(
+        self,
+        train: Examples,
+        validate: Examples,
+        *,
+        params: Mapping[str, Any],
+        seed: int,
+        class_weight: str | None,
+        progress: Progress,
+    ) -> FittedModel:
+        """Train with early stopping on `validate`. `params` are already merged over DEFAULT_PARAMS."""
+
+    def load(self, parts: Mapping[str, bytes], schema: FeatureSchema) -> FittedModel:
+        """Build a fitted model from the parts of its `dump`; raises ArtifactError where they do not fit."""
+
+
+def trainer(name: str) -> Trainer:
+    """The module of a model family, imported now and not before (TensorFlow takes seconds)."""
+    if name not in TRAINERS:
+        raise ConfigError(f"unknown model '{name}'; known: {', '.join(TRAINERS)}")
+    return importlib.import_module(TRAINERS[name])  # type: ignore[return-value]
+
+
+def merged_params(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The family's defaults with `params` over them; raises ConfigError on a key the family does not know."""
+    defaults = trainer(name).DEFAULT_PARAMS
+    unknown = [key for key in params if key not in defaults]
+    if unknown:
+        raise ConfigError(f"unknown params for {name}: {', '.join(unknown)}; known: {', '.join(defaults)}")
+    return {**defaults, **params}
