@@ -18,8 +18,9 @@ MAX_VOCABULARY = 256
 class MatrixColumn:
     """One column of the matrix that trees see.
 
-    A number is itself. An embedding gives one column for each `position` (0-based). A category is its place in
-    `vocabulary` (0-based, most frequent first); NULL and categories not seen in training are missing (NaN).
+    A number is itself; NULL, NaN and the infinities are missing (NaN). An embedding gives one column for each
+    `position` (0-based). A category is its place in `vocabulary` (0-based, most frequent first); NULL and
+    categories not seen in training are missing.
     """
 
     feature: str
@@ -53,7 +54,7 @@ def fit_vocabulary(train: Examples, name: str, limit: int = MAX_VOCABULARY) -> t
     column = train.readable()[name]
     values = column.unnest() if isinstance(column, ibis.expr.types.ArrayValue) else column
     table = values.name("value").as_table()
-    counted = table.filter(table.value.notnull()).group_by("value").aggregate(n=table.count())
+    counted = table.filter(table.value.notnull()).group_by("value").aggregate(n=ibis._.count())
     ranked = counted.order_by([ibis.desc("n"), "value"]).limit(limit)
     return tuple(ranked.to_pyarrow()["value"].to_pylist())
 
@@ -68,6 +69,7 @@ def matrix(batch: pa.RecordBatch, columns: tuple[MatrixColumn, ...]) -> np.ndarr
         elif column.role == "embedding":
             values = pc.list_element(values, column.position)
         out[:, place] = pc.fill_null(pc.cast(values, pa.float32()), np.nan).to_numpy(zero_copy_only=False)
+    out[~np.isfinite(out)] = np.nan  # XGBoost refuses to train on infinities
     return out
 
 

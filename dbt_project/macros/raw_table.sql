@@ -1,0 +1,125 @@
+{#
+    The SELECT that reads one contract table as it lies: a relation of `raw_schema`, or files of the data folder named
+    <table>.parquet, .csv, .csv.gz, .jsonl, .ndjson or .jsonl.gz, or any number of them in a folder <table>/.
+
+    Text formats are read as text, so that no cast can fail. A line that is no CSV or no JSON becomes a row with only
+    rejection_reason and raw_text. An optional table that is not there is a row-less SELECT.
+#}
+{% macro raw_table(table) %}
+    {%- if not execute -%}
+        {{- return('select null as ' ~ foretable.contract_columns(table)[0]) -}}
+    {%- endif -%}
+    {%- if foretable.setting('raw_schema') -%}
+        {{- return(foretable.raw_relation(table)) -}}
+    {%- endif -%}
+    {%- set files = foretable.raw_files(table) -%}
+    {%- if not files -%}
+        {{- return(foretable.no_raw_table(table, "folder '" ~ foretable.setting('data') ~ "'",
+            table ~ '.parquet, .csv, .csv.gz or .jsonl; name the folder with FORETABLE_DATA or --vars \'{data: FOLDER}\'')) -}}
+    {%- endif -%}
+    {%- set paths = "['" ~ (files | map('replace', "'", "''") | join("', '")) ~ "']" -%}
+    {%- if files[0].endswith('.parquet') -%}
+        {%- set select_rows = 'select * from read_parquet(' ~ paths ~ ', union_by_name = true)' -%}
+    {%- elif '.csv' in files[0] -%}
+        {%- set select_rows = foretable.raw_csv(table, paths) -%}
+    {%- else -%}
+        {%- set select_rows = foretable.raw_json_lines(table, paths) -%}
+    {%- endif -%}
+    {%- do foretable.check_raw_table(table, select_rows, files[0]) -%}
+    {{- return(select_rows) -}}
+{% endmacro %}
+
+
+{# The files of a table in the order of the formats tried; the first format found is taken. #}
+{% macro raw_files(table) %}
+    {%- set folder = foretable.setting('data').rstrip('/') | replace("'", "''") -%}
+    {%- for ending in ['parquet', 'csv', 'csv.gz', 'jsonl', 'ndjson', 'jsonl.gz'] -%}
+        {%- set found = run_query(
+            "select file from glob(['" ~ folder ~ "/" ~ table ~ "." ~ ending ~ "', '"
+            ~ folder ~ "/" ~ table ~ "/*." ~ ending ~ "']) order by file"
+        ).columns[0].values() -%}
+        {%- if found -%}{{- return(found | list) -}}{%- endif -%}
+    {%- endfor -%}
+    {{- return([]) -}}
+{% endmacro %}
+
+
+{% macro raw_relation(table) %}
+    {%- set relation = adapter.get_relation(target.database, foretable.setting('raw_schema'), table) -%}
+    {%- if relation is none -%}
+        {{- return(foretable.no_raw_table(table, "schema '" ~ foretable.setting('raw_schema') ~ "'",
+            "a table or view named '" ~ table ~ "'")) -}}
+    {%- endif -%}
+    {%- set select_rows = 'select * from ' ~ relation -%}
+    {%- do foretable.check_raw_table(table, select_rows, relation) -%}
+    {{- return(select_rows) -}}
+{% endmacro %}
+
+
+{% macro no_raw_table(table, place, expected) %}
+    {%- if table == 'events' -%}
+        {{ exceptions.raise_compiler_error(place ~ " holds no table 'events'; expected " ~ expected) }}
+    {%- endif -%}
+    {{- return('select null as ' ~ foretable.contract_columns(table)[0] ~ ' where false') -}}
+{% endmacro %}
+
+
+{% macro check_raw_table(table, select_rows, place) %}
+    {%- set found = run_query('describe ' ~ select_rows).columns[0].values() | map('lower') | list -%}
+    {%- set missing = foretable.required_columns(table) | reject('in', found) | list -%}
+    {%- if missing -%}
+        {{ exceptions.raise_compiler_error(
+            place ~ " lacks the required column" ~ ('s ' if missing | length > 1 else ' ') ~ (missing | join(', '))
+            ~ "; it has: " ~ (found | join(', ')) ~ ". Rename them in a mapping of your own (foretable init --help)"
+        ) }}
+    {%- endif -%}
+    {%- if table == 'events' and not run_query('select 1 from (' ~ select_rows ~ ') limit 1').rows -%}
+        {{ exceptions.raise_compiler_error(place ~ " holds no rows; there is nothing to build from") }}
+    {%- endif -%}
+{% endmacro %}
+
+
+{#
+    CSV lands in a table of its own first: the lines that DuckDB rejects are known only after the scan, and they have to
+    be kept. The reject tables are temporary and belong to one connection, so both are copied in one statement.
+#}
+{% macro raw_csv(table, paths) %}
+    {%- set landed = api.Relation.create(
+        database=target.database, schema=generate_schema_name('staging', none), identifier='raw_' ~ table ~ '__csv') -%}
+    {%- do run_query(
+        "create schema if not exists " ~ landed.without_identifier() ~ ";"
+        ~ "drop table if exists raw_rejects; drop table if exists raw_scans;"
+        ~ "create or replace table " ~ landed ~ " as select *, null::varchar as rejection_reason, null::varchar as raw_text"
+        ~ " from read_csv(" ~ paths ~ ", all_varchar = true, header = true, union_by_name = true, null_padding = true,"
+        ~ " store_rejects = true, rejects_table = 'raw_rejects', rejects_scan = 'raw_scans', rejects_limit = 0);"
+        ~ "insert into " ~ landed ~ " by name select 'malformed_line' as rejection_reason, any_value(csv_line) as raw_text"
+        ~ " from raw_rejects group by scan_id, file_id, line;"
+    ) -%}
+    {{- return('select * from ' ~ landed) -}}
+{% endmacro %}
+
+
+{# JSON lines are read line by line as text; a control character, which JSON never holds bare, stands as delimiter. #}
+{% macro raw_json_lines(table, paths) %}
+    {%- set lines = "read_csv(" ~ paths ~ ", columns = {'line': 'VARCHAR'}, header = false, delim = chr(31), quote = '',"
+        ~ " escape = '', auto_detect = false)" -%}
+    {%- set keys = run_query(
+        "select distinct unnest(json_keys(line)) as key from (select line from " ~ lines ~ " where json_valid(line))"
+        ~ " where json_type(line) = 'OBJECT' order by key"
+    ).columns[0].values() -%}
+    {%- set columns = [] -%}
+    {%- for key in keys -%}
+        {%- do columns.append(
+            "case when is_object then json_extract_string(line, ['" ~ '$."' ~ (key | replace("'", "''")) ~ '"' ~ "'])[1] end as "
+            ~ adapter.quote(key | replace('"', '""'))
+        ) -%}
+    {%- endfor -%}
+    {{- return(
+        "select " ~ (columns + [
+            "case when not is_object then 'malformed_line' end as rejection_reason",
+            "case when not is_object then line end as raw_text",
+        ]) | join(', ')
+        ~ " from (select line, json_valid(line) and coalesce(json_type(try_cast(line as json)) = 'OBJECT', false) as is_object"
+        ~ " from " ~ lines ~ " where trim(line) <> '') as lines"
+    ) -}}
+{% endmacro %}

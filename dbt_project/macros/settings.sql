@@ -1,0 +1,64 @@
+{#
+    What a team may set with --vars or under vars: in its own dbt_project.yml, and the default of each.
+
+    source                 which mapping feeds the contract: models named <source>__events, <source>__users, …
+    data                   the folder that holds the raw files; FORETABLE_DATA where the var is not set
+    raw_schema             read relations of this schema (events, users, …) instead of files
+    mapped_tables          the contract tables that the mapping brings; events is required
+    run_at                 the instant of the run, for logs that do not say when a row was loaded
+    collected_from, _to    rows outside [from, to) are quarantined
+    future_tolerance_hours how far a clock may run ahead of loaded_at before the row is quarantined
+    max_price, max_quantity, max_duration_seconds
+                           a row above is quarantined, and so is a negative one or NaN
+    near_duplicate_seconds same user, item and type within this gap is one event; 0 turns the rule off
+    snapshot_every         step of the snapshot grid, an interval such as '7 days' or '1 month'
+    newest_as_of           newest snapshot; by default the midnight that starts the log's last day
+    history_days           days of log before the first snapshot
+    population_event_type  a user enters the snapshots with the first event of this type; none: of any type
+    horizon_days           the longest horizon of the predictions: what is fitted in SQL stops before their splits
+    sequence_length        events in a sequence
+#}
+{% macro setting(name) %}
+    {%- set defaults = {
+        'source': 'contract',
+        'data': env_var('FORETABLE_DATA', 'shop'),
+        'raw_schema': none,
+        'mapped_tables': ['events', 'users', 'items', 'reviews', 'campaigns', 'truth'],
+        'run_at': run_started_at.strftime('%Y-%m-%d %H:%M:%S'),
+        'collected_from': none,
+        'collected_to': none,
+        'future_tolerance_hours': 24,
+        'max_price': 1000000,
+        'max_quantity': 1000000,
+        'max_duration_seconds': 10000000,
+        'near_duplicate_seconds': 2,
+        'snapshot_every': '7 days',
+        'newest_as_of': none,
+        'history_days': 90,
+        'population_event_type': none,
+        'horizon_days': 30,
+        'sequence_length': 50,
+    } -%}
+    {%- set by_source = {
+        'online_retail': {
+            'mapped_tables': ['events', 'items'],
+            'near_duplicate_seconds': 0,
+            'snapshot_every': '1 month',
+            'population_event_type': 'purchase',
+        },
+        'taobao': {
+            'mapped_tables': ['events', 'items'],
+            'collected_from': '2017-11-25',
+            'collected_to': '2017-12-04',
+            'near_duplicate_seconds': 0,
+            'snapshot_every': '1 day',
+            'history_days': 3,
+            'horizon_days': 1,
+        },
+    } -%}
+    {%- if name not in defaults -%}
+        {{ exceptions.raise_compiler_error("unknown setting '" ~ name ~ "'; known: " ~ (defaults | join(', '))) }}
+    {%- endif -%}
+    {%- set source_defaults = by_source.get(var('source', 'contract'), {}) -%}
+    {{- return(var(name, source_defaults.get(name, defaults[name]))) -}}
+{% endmacro %}

@@ -1,0 +1,85 @@
+{# The tables of the schema `foretable`: what was trained, how good it is, what serves, what was scored, and each run. #}
+{% macro create_state() %}
+    {%- if target.database | lower in ['foretable', 'scores', 'main', 'staging', 'cleaning'] -%}
+        {{ exceptions.raise_compiler_error(
+            "the warehouse file is named '" ~ target.database ~ "', which is also the name of a schema in it, so that "
+            ~ "DuckDB cannot tell them apart; rename the file, to warehouse.duckdb say"
+        ) }}
+    {%- endif -%}
+    create schema if not exists foretable;
+    create schema if not exists scores;
+
+    create table if not exists foretable.models (
+        prediction varchar not null,
+        version integer not null,
+        model varchar not null,
+        kind varchar not null,
+        entity varchar not null,
+        label varchar not null,
+        horizon_days integer not null,
+        fingerprint varchar not null,
+        config json not null,
+        feature_schema json not null,
+        environment json not null,
+        split json not null,
+        train_rows bigint not null,
+        validate_rows bigint not null,
+        test_rows bigint not null,
+        train_seconds double not null,
+        artifact blob not null,
+        artifact_sha256 varchar not null,
+        trained_at timestamp not null,
+        primary key (prediction, version)
+    );
+
+    create table if not exists foretable.active (
+        prediction varchar primary key,
+        version integer not null,
+        since timestamp not null
+    );
+
+    create table if not exists foretable.metrics (
+        prediction varchar not null,
+        version integer not null,
+        split varchar not null,
+        scored_by varchar not null,
+        metric varchar not null,
+        value double,
+        lower double,
+        upper double,
+        row_count bigint not null
+    );
+
+    create table if not exists foretable.feature_importance (
+        prediction varchar not null,
+        version integer not null,
+        feature varchar not null,
+        gain_share double not null
+    );
+
+    create table if not exists foretable.prediction_log (
+        run_id varchar not null,
+        prediction varchar not null,
+        version integer not null,
+        entity varchar not null,
+        entity_id varchar not null,
+        score float,
+        as_of timestamp not null,
+        scored_at timestamp not null
+    );
+
+    create table if not exists foretable.runs (
+        run_id varchar not null,
+        prediction varchar not null,
+        version integer not null,
+        source varchar not null,
+        reason varchar not null,
+        scored_hash varchar not null,
+        row_count bigint not null,
+        seconds double not null,
+        is_trained boolean not null,
+        is_scored boolean not null,
+        as_of timestamp,
+        ended_at timestamp not null
+    )
+{% endmacro %}

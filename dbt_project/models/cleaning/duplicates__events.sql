@@ -1,0 +1,23 @@
+-- Usable rows that were told to be copies of a row that was kept.
+with events as (
+    select * from {{ ref('stg_events') }}
+),
+
+matched as (
+    select * from {{ ref('int_events__matched') }}
+),
+
+duplicates as (
+    select
+        matched.row_id,
+        matched.kept_row_id,
+        matched.rule,
+        {%- for column in contract_columns('events') %}
+        events.{{ column }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from matched
+    inner join events
+        on matched.row_id = events.row_id
+)
+
+select * from duplicates

@@ -1,0 +1,65 @@
+-- The snapshot grid: one row an as_of, always a midnight, stepping back from the newest one.
+-- is_training marks the snapshots that train under the default purged split (one validates, one tests).
+with bounds as (
+    select
+        min(events.occurred_at) as first_occurred_at,
+        max(events.occurred_at) as last_occurred_at
+    from {{ ref('int_events__deduplicated') }} as events
+),
+
+newest as (
+    select
+        bounds.first_occurred_at,
+        bounds.last_occurred_at,
+        {%- if setting('newest_as_of') %}
+        date_trunc('day', timestamp '{{ setting('newest_as_of') }}')
+        {%- else %}
+        date_trunc('day', bounds.last_occurred_at)
+        {%- endif %} as newest_as_of
+    from bounds
+),
+
+-- Each step is counted from the newest snapshot: stepping month by month would drift from the 31st to the 28th.
+stepped as (
+    select
+        date_trunc('day', newest.newest_as_of - steps.step * interval '{{ setting('snapshot_every') }}') as as_of,
+        newest.*
+    from newest
+    cross join range(5000) as steps (step)
+),
+
+grid as (
+    select distinct
+        stepped.as_of,
+        stepped.newest_as_of,
+        stepped.last_occurred_at,
+        stepped.as_of + interval '{{ setting('horizon_days') }} days' as horizon_ends_at
+    from stepped
+    where
+        stepped.as_of = stepped.newest_as_of
+        or stepped.as_of >= stepped.first_occurred_at + interval '{{ setting('history_days') }} days'
+),
+
+testing as (
+    select max(grid.as_of) as as_of from grid
+    where grid.horizon_ends_at <= grid.last_occurred_at
+),
+
+validating as (
+    select max(grid.as_of) as as_of
+    from grid
+    cross join testing
+    where grid.horizon_ends_at <= testing.as_of
+),
+
+snapshots as (
+    select
+        coalesce(grid.horizon_ends_at <= validating.as_of, false) as is_training,
+        grid.as_of = grid.newest_as_of as is_newest,
+        grid.as_of,
+        grid.last_occurred_at
+    from grid
+    cross join validating
+)
+
+select * from snapshots

@@ -1,0 +1,87 @@
+-- One row a user and snapshot: every feature before imputation.
+with snapshots as (
+    select * from {{ ref('int_users__snapshots') }}
+),
+
+activity as (
+    select * from {{ ref('int_users__activity') }}
+),
+
+variety as (
+    select * from {{ ref('int_users__variety') }}
+),
+
+sessions as (
+    select * from {{ ref('int_users__sessions') }}
+),
+
+intervals as (
+    select * from {{ ref('int_users__intervals') }}
+),
+
+users as (
+    select * from {{ ref('stg_users') }}
+),
+
+attributed as (
+    select
+        snapshots.*,
+        users.gender,
+        users.region,
+        users.occupation,
+        users.income_band,
+        year(snapshots.as_of) - users.birth_year as age_years,
+        date_diff('second', users.registered_at, snapshots.as_of) / 86400.0 as registered_days
+    from snapshots
+    asof left join users
+        on snapshots.user_id = users.user_id and snapshots.as_of > users.valid_from
+),
+
+joined as (
+    select
+        attributed.user_id,
+        attributed.gender,
+        attributed.region,
+        attributed.occupation,
+        attributed.income_band,
+        activity.* exclude (user_id, as_of),
+        variety.* exclude (user_id, as_of),
+        sessions.* exclude (user_id, as_of) replace (
+            {%- for days in windows() %}
+            coalesce(sessions.session_count_{{ days }}d, 0) as session_count_{{ days }}d,
+            coalesce(sessions.purchase_session_count_{{ days }}d, 0) as purchase_session_count_{{ days }}d
+            {{- ',' if not loop.last }}
+            {%- endfor %}
+        ),
+        intervals.* exclude (user_id, as_of),
+        {%- for days in windows() if days > 1 %}
+        activity.purchase_count_{{ days }}d
+        / nullif(activity.view_count_{{ days }}d, 0)::double as view_to_purchase_rate_{{ days }}d,
+        activity.cart_count_{{ days }}d
+        / nullif(activity.view_count_{{ days }}d, 0)::double as view_to_cart_rate_{{ days }}d,
+        sessions.purchase_session_count_{{ days }}d
+        / nullif(sessions.session_count_{{ days }}d, 0)::double as session_conversion_rate_{{ days }}d,
+        {%- endfor %}
+        activity.recency_days / nullif(intervals.interval_mean_days_90d, 0) as overdue_ratio_90d,
+        activity.purchase_recency_days
+        / nullif(intervals.purchase_interval_mean_days_90d, 0) as purchase_overdue_ratio_90d,
+        activity.event_count_7d / nullif(activity.event_count_30d, 0)::double as event_trend_7d_30d,
+        activity.event_count_30d / nullif(activity.event_count_90d, 0)::double as event_trend_30d_90d,
+        activity.purchase_value_lifetime
+        / nullif(activity.purchase_count_lifetime, 0) as purchase_value_mean_lifetime,
+        attributed.age_years,
+        attributed.registered_days,
+        attributed.is_training,
+        attributed.as_of
+    from attributed
+    inner join activity
+        on attributed.user_id = activity.user_id and attributed.as_of = activity.as_of
+    left join variety
+        on attributed.user_id = variety.user_id and attributed.as_of = variety.as_of
+    left join sessions
+        on attributed.user_id = sessions.user_id and attributed.as_of = sessions.as_of
+    left join intervals
+        on attributed.user_id = intervals.user_id and attributed.as_of = intervals.as_of
+)
+
+select * from joined

@@ -1,0 +1,2 @@
+-- Did the user do nothing at all in the 30 days from as_of on? NULL where that is not yet known.
+{{ event_within('churned_30d', 30, negate=true) }}

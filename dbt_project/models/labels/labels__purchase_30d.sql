@@ -1,0 +1,2 @@
+-- Did the user buy in the 30 days from as_of on? NULL where that is not yet known.
+{{ event_within('purchased_30d', 30, event_type='purchase') }}

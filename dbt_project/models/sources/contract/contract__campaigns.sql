@@ -1,0 +1,3 @@
+{{ config(enabled=(var('source', 'contract') == 'contract')) }}
+
+{{ raw_table('campaigns') }}

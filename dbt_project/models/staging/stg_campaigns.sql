@@ -1,0 +1,18 @@
+-- One row a campaign.
+{{ config(materialized='view') }}
+
+with mapped as (
+    {{ mapped_table('campaigns') }}
+),
+
+typed as (
+    select
+        {{ text_of('mapped.campaign_id') }} as campaign_id,
+        {{ text_of('mapped.kind') }} as kind,
+        {{ cast_of('mapped.discount', 'double') }} as discount,
+        {{ cast_of('mapped.starts_at', 'timestamp') }} as starts_at,
+        {{ cast_of('mapped.ends_at', 'timestamp') }} as ends_at
+    from mapped
+)
+
+select * from typed

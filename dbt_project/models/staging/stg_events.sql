@@ -1,0 +1,124 @@
+-- Every raw row, typed, with the reason why it cannot be used, if there is one. Nothing is dropped here.
+with mapped as (
+    {{ mapped_table('events', extra=['rejection_reason', 'raw_text']) }}
+),
+
+event_type_names as (
+    select
+        event_type_names.name,
+        event_type_names.event_type
+    from {{ ref('event_type_names') }} as event_type_names
+),
+
+-- The text of the whole row, unknown columns too, tells rows apart whatever order they come in.
+hashed as (
+    select
+        *,
+        md5(mapped::varchar) as row_hash
+    from mapped
+),
+
+repeated as (
+    select hashed.row_hash
+    from hashed
+    group by hashed.row_hash
+    having count(*) > 1
+),
+
+-- Rows that are alike to the last letter are numbered; a window over all rows would cost much more.
+numbered as (
+    select
+        hashed.*,
+        1 as copy_number
+    from hashed
+    anti join repeated
+        on hashed.row_hash = repeated.row_hash
+    union all
+    select
+        hashed.*,
+        row_number() over (partition by hashed.row_hash) as copy_number
+    from hashed
+    semi join repeated
+        on hashed.row_hash = repeated.row_hash
+),
+
+typed as (
+    select
+        numbered.* exclude (
+            {{ contract_columns('events') | join(', ') }}, row_hash, copy_number, rejection_reason, raw_text
+        ),
+        md5(numbered.row_hash || '-' || numbered.copy_number)::uuid as row_id,
+        {%- for column in contract_columns('events') + ['rejection_reason', 'raw_text'] %}
+        numbered.{{ column }} as raw_{{ column }},
+        {%- endfor %}
+        {{ text_of('numbered.event_id') }} as event_id,
+        {{ text_of('numbered.user_id') }} as user_id,
+        {{ text_of('numbered.session_id') }} as session_id,
+        event_type_names.event_type,
+        {{ text_of('numbered.item_id') }} as item_id,
+        {{ text_of('numbered.query') }} as query,
+        {{ text_of('numbered.channel') }} as channel,
+        {{ text_of('numbered.device') }} as device,
+        {{ text_of('numbered.campaign_id') }} as campaign_id,
+        {{ text_of('numbered.order_id') }} as order_id,
+        {{ cast_of('numbered.quantity', 'double') }} as quantity,
+        {{ cast_of('numbered.price', 'double') }} as price,
+        {{ cast_of('numbered.duration_seconds', 'double') }} as duration_seconds,
+        {{ cast_of('numbered.occurred_at', 'timestamp') }} as occurred_at,
+        {{ cast_of('numbered.loaded_at', 'timestamp') }} as loaded_at
+    from numbered
+    left join event_type_names
+        on event_type_names.name = lower({{ text_of('numbered.event_type') }})
+),
+
+judged as (
+    select
+        typed.* exclude (
+            {%- for column in contract_columns('events') + ['rejection_reason', 'raw_text'] %}
+            raw_{{ column }}{{ ',' if not loop.last }}
+            {%- endfor %}
+        ),
+        case
+            when typed.raw_rejection_reason is not null then typed.raw_rejection_reason::varchar
+            when typed.user_id is null then 'missing_user_id'
+            when {{ text_of('typed.raw_event_type') }} is null then 'missing_event_type'
+            when typed.event_type is null then 'unknown_event_type'
+            when {{ text_of('typed.raw_occurred_at') }} is null then 'missing_occurred_at'
+            when not coalesce(isfinite(typed.occurred_at), false) then 'malformed_occurred_at'
+            {%- for column in ['loaded_at', 'price', 'quantity', 'duration_seconds'] %}
+            when typed.{{ column }} is null and {{ text_of('typed.raw_' ~ column) }} is not null
+                then 'malformed_{{ column }}'
+            {%- endfor %}
+            when not isfinite(typed.loaded_at) then 'malformed_loaded_at'
+            {%- for column in ['price', 'quantity', 'duration_seconds'] %}
+            when not typed.{{ column }} between 0 and {{ setting('max_' ~ column) }} then 'impossible_{{ column }}'
+            {%- endfor %}
+            {%- if setting('collected_from') %}
+            when typed.occurred_at < timestamp '{{ setting('collected_from') }}' then 'outside_collection_period'
+            {%- endif %}
+            {%- if setting('collected_to') %}
+            when typed.occurred_at >= timestamp '{{ setting('collected_to') }}' then 'outside_collection_period'
+            {%- endif %}
+            when
+                typed.occurred_at
+                > coalesce(typed.loaded_at, timestamp '{{ setting('run_at') }}')
+                + interval '{{ setting('future_tolerance_hours') }} hours'
+                then 'occurred_in_future'
+        end as rejection_reason,
+        case
+            when rejection_reason is not null
+                then coalesce(
+                    typed.raw_raw_text::varchar,
+                    to_json(
+                        {
+                            {%- for column in contract_columns('events') %}
+                            '{{ column }}': typed.raw_{{ column }}{{ ',' if not loop.last }}
+                            {%- endfor %}
+                        }
+                    )::varchar
+                )
+        end as raw_text
+    from typed
+)
+
+select * from judged

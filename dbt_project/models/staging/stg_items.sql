@@ -1,0 +1,31 @@
+-- One row a version of an item, with the time from which it was valid.
+with mapped as (
+    {{ mapped_table('items') }}
+),
+
+typed as (
+    select
+        {{ text_of('mapped.item_id') }} as item_id,
+        {{ text_of('mapped.title') }} as title,
+        {{ text_of('mapped.description') }} as description,
+        {{ text_of('mapped.category_id') }} as category_id,
+        {{ text_of('mapped.brand') }} as brand,
+        {{ text_of('mapped.image') }} as image,
+        {{ cast_of('mapped.price', 'double') }} as price,
+        {{ cast_of('mapped.listed_at', 'timestamp') }} as listed_at,
+        coalesce(
+            {{ cast_of('mapped.updated_at', 'timestamp') }},
+            {{ cast_of('mapped.listed_at', 'timestamp') }},
+            timestamp '0001-01-01'
+        ) as valid_from
+    from mapped
+    where {{ text_of('mapped.item_id') }} is not null
+),
+
+-- One version an instant: of several, the one whose text sorts last.
+versioned as (
+    select * from typed
+    qualify row_number() over (partition by item_id, valid_from order by typed::varchar desc) = 1
+)
+
+select * from versioned

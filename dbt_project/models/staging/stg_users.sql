@@ -1,0 +1,31 @@
+-- One row a version of a user's attributes, with the time from which it was valid.
+with mapped as (
+    {{ mapped_table('users') }}
+),
+
+typed as (
+    select
+        {{ text_of('mapped.user_id') }} as user_id,
+        {{ text_of('mapped.gender') }} as gender,
+        {{ text_of('mapped.city') }} as city,
+        {{ text_of('mapped.region') }} as region,
+        {{ text_of('mapped.occupation') }} as occupation,
+        {{ text_of('mapped.income_band') }} as income_band,
+        {{ cast_of('mapped.birth_year', 'integer') }} as birth_year,
+        {{ cast_of('mapped.registered_at', 'timestamp') }} as registered_at,
+        coalesce(
+            {{ cast_of('mapped.updated_at', 'timestamp') }},
+            {{ cast_of('mapped.registered_at', 'timestamp') }},
+            timestamp '0001-01-01'
+        ) as valid_from
+    from mapped
+    where {{ text_of('mapped.user_id') }} is not null
+),
+
+-- One version an instant: of several, the one whose text sorts last.
+versioned as (
+    select * from typed
+    qualify row_number() over (partition by user_id, valid_from order by typed::varchar desc) = 1
+)
+
+select * from versioned

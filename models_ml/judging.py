@@ -1,0 +1,79 @@
+"""Judge a model on rows it has not seen, beside its baselines: base rate, recency alone, and a simulated shop's truth."""
+
+from collections.abc import Mapping
+
+import duckdb
+import numpy as np
+
+from ibis_features import Examples
+from ibis_features.examples import LABEL
+from models_ml.evaluation import Metric, base_rate_scores, evaluate, single_feature_scores
+from models_ml.spec import PredictionSpec
+from models_ml.trainer import FittedModel
+
+JUDGED = ("validate", "test")
+
+
+def judge(
+    con: duckdb.DuckDBPyConnection,
+    fitted: FittedModel,
+    spec: PredictionSpec,
+    parts: Mapping[str, Examples],
+    *,
+    truth: str | None = None,
+) -> tuple[tuple[str, str, Metric], ...]:
+    """(split, scored_by, metric) for the model and each baseline, with 95% bootstrap intervals over entities.
+
+    `truth` is the quoted name of a relation with the true probabilities, one row an entity and as_of; where it holds
+    nothing for these rows (a real shop), there is no truth beside the model.
+    """
+    train = parts["train"]
+    train_labels = train.column(spec.label).to_numpy(zero_copy_only=False)
+    metrics: list[tuple[str, str, Metric]] = []
+    for split in JUDGED:
+        part = parts[split]
+        labels, scores = _scored(fitted, part)
+        scored_by = {"model": scores, "base_rate": base_rate_scores(train_labels, len(labels))}
+        if spec.recency in part.schema.names:
+            scored_by["recency"] = single_feature_scores(
+                train.column(spec.recency).to_numpy(zero_copy_only=False),
+                train_labels,
+                part.column(spec.recency).to_numpy(zero_copy_only=False),
+            )
+        if truth is not None:
+            true_scores = _truth(con, part, truth)
+            if not np.isnan(true_scores).any():
+                scored_by["truth"] = true_scores
+        entities = _entity_codes(part)
+        for name, values in scored_by.items():
+            metrics += [(split, name, metric) for metric in evaluate(labels, values, entities=entities, seed=spec.seed)]
+    return tuple(metrics)
+
+
+def _scored(fitted: FittedModel, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and scores in the order of the batches, both [rows]."""
+    labels, scores = [], []
+    for batch in examples.batches():
+        labels.append(batch.column(LABEL).to_numpy(zero_copy_only=False))
+        scores.append(fitted.predict(batch))
+    return np.concatenate(labels), np.concatenate(scores)
+
+
+def _truth(con: duckdb.DuckDBPyConnection, examples: Examples, truth: str) -> np.ndarray:
+    """The true probabilities in the order of the batches; NaN where the truth says nothing."""
+    schema = examples.schema
+    keys = examples.table.select(schema.entity, schema.as_of)
+    backend = examples.table.get_backend()
+    true = backend.sql(f"select * from {truth}")
+    true = true.select(
+        **{schema.entity: true[schema.entity], schema.as_of: true[schema.as_of], "probability": true[schema.label]}
+    )
+    joined = keys.left_join(true, [schema.entity, schema.as_of]).order_by([schema.as_of, schema.entity])
+    return joined.select(p=joined.probability.cast("float64")).to_pyarrow()["p"].to_numpy()
+
+
+def _entity_codes(examples: Examples) -> np.ndarray:
+    """One integer an entity, in the order of the batches."""
+    schema = examples.schema
+    ordered = examples.table.order_by([schema.as_of, schema.entity]).select(schema.entity).to_pyarrow()
+    return ordered[schema.entity].combine_chunks().dictionary_encode().indices.to_numpy()

@@ -1,0 +1,104 @@
+"""An LSTM over a row's sequences, joined with its static features, for a binary label.
+
+Source: Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ibis_features import ConfigError, Examples, FeatureSchema
+from models_ml.network import (
+    InputEncoding,
+    NetworkModel,
+    embedded,
+    fit_network,
+    import_keras,
+    input_tensors,
+    joined,
+    load_network,
+)
+from models_ml.preconditions import Bounds
+from models_ml.trainer import Progress
+
+DEFAULT_PARAMS: Mapping[str, Any] = {
+    "units": 48,  # of the LSTM
+    "dense_units": 64,
+    "dropout": 0.2,
+    "max_length": 50,  # the newest steps that are read
+    "learning_rate": 0.003,
+    "weight_decay": 0.01,
+    "batch_size": 512,
+    "epochs": 15,  # at most; early stopping decides
+    "patience": 3,
+    "max_rows": 60_000,  # more training rows than this are sampled
+}
+BOUNDS: Bounds = {
+    "units": (1, 1024),
+    "dense_units": (1, 2048),
+    "dropout": (0.0, 0.9),
+    "max_length": (1, 1000),
+    "learning_rate": (1e-6, 1.0),
+    "weight_decay": (0.0, 1.0),
+    "batch_size": (1, 65_536),
+    "epochs": (1, 1000),
+    "patience": (1, 1000),
+    "max_rows": (100, 10_000_000),
+}
+
+
+def fit(
+    train: Examples,
+    validate: Examples,
+    *,
+    params: Mapping[str, Any],
+    seed: int,
+    class_weight: str | None,
+    progress: Progress,
+) -> NetworkModel:
+    """Train with early stopping on `validate`; see `fit_network` for the rows and the errors.
+
+    The sequences of a row have to be equally long (NULL is empty); the newest step stands last.
+    """
+    if not train.schema.sequences:
+        raise ConfigError(
+            "lstm needs a sequence (a LIST column) in the SELECT; add one, or use model='mlp' or 'xgboost'"
+        )
+    return fit_network(
+        "lstm",
+        build,
+        BOUNDS,
+        train,
+        validate,
+        params=params,
+        seed=seed,
+        class_weight=class_weight,
+        progress=progress,
+    )
+
+
+def load(parts: Mapping[str, bytes], schema: FeatureSchema) -> NetworkModel:
+    """Build a fitted model from the parts of its `dump`; raises ArtifactError where they do not fit."""
+    return load_network("lstm", build, BOUNDS, parts, schema)
+
+
+def build(encoding: InputEncoding, params: Mapping[str, Any]) -> Any:
+    """The untrained keras.Model: inputs as `input_tensors` names them, to the logit, [rows, 1]."""
+    keras = import_keras()
+    layers = keras.layers
+    inputs = input_tensors(encoding)
+    steps = [inputs["sequence_numbers"]] if "sequence_numbers" in inputs else []
+    if "sequence_categories" in inputs:
+        steps += embedded(encoding.sequence_categories, inputs["sequence_categories"], "step")
+    sequence = joined(steps, "steps")  # [rows, steps, numbers and embeddings]
+    # The mask holds the state still over padding, so padding never changes a score; an empty sequence gives zeros.
+    branches = [layers.LSTM(params["units"], name="lstm")(sequence, mask=inputs["mask"])]  # [rows, units]
+    static = [inputs["numbers"]] if "numbers" in inputs else []
+    if "categories" in inputs:
+        static += embedded(encoding.categories, inputs["categories"], "category")
+    if static:
+        features = joined(static, "features")
+        branches.append(layers.Dense(params["dense_units"], activation="relu", name="static")(features))
+    hidden = layers.Dropout(params["dropout"], name="dropout")(joined(branches, "branches"))
+    hidden = layers.Dense(params["dense_units"], activation="relu", name="dense")(hidden)  # [rows, dense_units]
+    hidden = layers.Dropout(params["dropout"], name="dropout_dense")(hidden)
+    return keras.Model(inputs, layers.Dense(1, name="logit")(hidden))

@@ -1,0 +1,54 @@
+"""What every family checks before it trains: params within bounds, and labels of both kinds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ibis_features import ConfigError, Examples, ExamplesError
+
+Bounds = Mapping[str, tuple[float, float]]
+"""The least and the greatest value that a param takes. A bound of type int asks for whole numbers."""
+
+CLASS_WEIGHTS = (None, "balanced")
+
+
+def check_params(family: str, params: Mapping[str, Any], bounds: Bounds) -> None:
+    """Raises ConfigError where a param is not a number, not whole where it has to be, or out of its bounds."""
+    for name, (low, high) in bounds.items():
+        value = params[name]
+        whole = isinstance(low, int)
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not low <= value <= high:
+            kind = "a whole number" if whole else "a number"
+            raise ConfigError(
+                f"params.{name}={value!r} does not suit model '{family}': give {kind} from {low} to {high}"
+            )
+
+
+def positive_weight(train: Examples, validate: Examples, class_weight: str | None) -> float:
+    """What one true label weighs against one false label: 1, or as many as make both kinds weigh the same.
+
+    Raises ExamplesError where a model could learn nothing: training rows of one kind, or no validation row.
+    """
+    if class_weight not in CLASS_WEIGHTS:
+        raise ConfigError(f"unknown class_weight {class_weight!r}; known: balanced, or leave it out")
+    positive, negative = _label_counts(train)
+    if not positive or not negative:
+        found = "positive" if not positive else "negative"
+        raise ExamplesError(
+            f"no {found} label in the training rows ({positive + negative:,} rows, label '{train.schema.label}'); "
+            "a model needs both kinds: check how the label is computed, change the horizon, "
+            "or start the snapshots earlier"
+        )
+    if not sum(_label_counts(validate)):
+        raise ExamplesError(
+            f"no labelled validation row (label '{validate.schema.label}'); training stops early by these rows: "
+            "bring a longer log, or start the snapshots earlier"
+        )
+    return negative / positive if class_weight == "balanced" else 1.0
+
+
+def _label_counts(examples: Examples) -> tuple[int, int]:
+    """How many labels are true, and how many false."""
+    label = examples.table[examples.schema.label].cast("float64")
+    counts = examples.table.aggregate(positive=(label == 1).sum(), negative=(label == 0).sum()).to_pyarrow()
+    row = counts.to_pylist()[0]
+    return int(row["positive"] or 0), int(row["negative"] or 0)

@@ -1,0 +1,85 @@
+"""What a prediction's config() may say, parsed and checked. Never evaluated."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ibis_features import ConfigError
+from models_ml.trainer import TRAINERS
+
+KINDS = ("binary",)
+RETRAIN = ("when_changed", "always", "never")
+CLASS_WEIGHTS = (None, "balanced")
+
+
+@dataclass(frozen=True)
+class PredictionSpec:
+    """A prediction's config.
+
+    entity: column of the key. label: column to predict, NULL where not yet known. horizon_days: length of the label's
+    window. kind: what the label is. model: the trainer. params: the trainer's own settings. exclude: columns that are
+    not features. class_weight: 'balanced' weighs both classes alike. retrain: when to train. seed: of everything random.
+    validate_snapshots, test_snapshots: how many of the newest labelled snapshots judge the model. recency: the feature
+    whose value alone is a baseline. truth: relation with the true probabilities of a simulated shop, in a column named
+    as the label. leak_check: refuse a feature that tells the label by itself.
+    """
+
+    entity: str
+    label: str
+    horizon_days: int
+    model: str
+    kind: str = "binary"
+    as_of: str = "as_of"
+    params: Mapping[str, Any] | None = None
+    exclude: tuple[str, ...] = ()
+    class_weight: str | None = None
+    retrain: str = "when_changed"
+    seed: int = 7
+    validate_snapshots: int = 1
+    test_snapshots: int = 1
+    recency: str = "recency_days"
+    truth: str | None = None
+    leak_check: bool = True
+
+
+def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
+    """Check `config` and give its spec; raises ConfigError naming the key, what was found and what is known."""
+    known = [field.name for field in fields(PredictionSpec)]
+    if unknown := [key for key in config if key not in known]:
+        raise ConfigError(f"unknown config {_keys(unknown)}; known: {', '.join(known)}")
+    required = ("entity", "label", "horizon_days", "model")
+    if missing := [key for key in required if config.get(key) is None]:
+        raise ConfigError(
+            f"config lacks {_keys(missing)}; a prediction needs at least "
+            "config(materialized='prediction', entity='user_id', label='…', horizon_days=30, model='xgboost')"
+        )
+    for key in ("entity", "label", "as_of", "recency", "truth"):
+        _check(config, key, isinstance(config.get(key, ""), str | None), "a name")
+    for key in ("horizon_days", "validate_snapshots", "test_snapshots"):
+        value = config.get(key, 1)
+        _check(config, key, isinstance(value, int) and not isinstance(value, bool) and value > 0, "a whole number above 0")
+    _check(config, "seed", isinstance(config.get("seed", 0), int), "a whole number")
+    _check(config, "leak_check", isinstance(config.get("leak_check", True), bool), "true or false")
+    _check(config, "params", isinstance(config.get("params") or {}, Mapping), "a mapping of settings")
+    exclude = config.get("exclude") or []
+    _check(config, "exclude", isinstance(exclude, list) and all(isinstance(c, str) for c in exclude), "a list of columns")
+    _choice(config, "model", tuple(TRAINERS))
+    _choice(config, "kind", KINDS)
+    _choice(config, "retrain", RETRAIN)
+    _choice(config, "class_weight", CLASS_WEIGHTS)
+    return PredictionSpec(**{**config, "params": dict(config.get("params") or {}), "exclude": tuple(exclude)})
+
+
+def _keys(names: list[str]) -> str:
+    return ("key " if len(names) == 1 else "keys ") + ", ".join(f"'{name}'" for name in names)
+
+
+def _check(config: Mapping[str, Any], key: str, is_right: bool, expected: str) -> None:
+    if not is_right:
+        raise ConfigError(f"config {key}={config[key]!r} is not {expected}")
+
+
+def _choice(config: Mapping[str, Any], key: str, known: tuple[Any, ...]) -> None:
+    if key in config and config[key] not in known:
+        names = ", ".join(str(choice) for choice in known if choice is not None)
+        raise ConfigError(f"unknown {key} {config[key]!r}; known: {names}")

@@ -1,0 +1,349 @@
+"""What a model with materialized='prediction' does: decide, train, judge, register, score.
+
+Nothing that was there before changes until all has gone well: the new version, its macro, the scores and the log
+appear in one transaction.
+"""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from importlib.metadata import version as version_of
+from typing import Any
+
+import duckdb
+
+from ibis_features import (
+    ConfigError,
+    Examples,
+    ExamplesError,
+    FeatureSchema,
+    ForetableError,
+    check_examples,
+    connect_backend,
+    purged_split,
+    read_examples,
+    read_schema,
+)
+from models_ml.artifact import FORMAT, LIBRARIES, pack, unpack
+from models_ml.evaluation import leak_suspects
+from models_ml.judging import judge
+from models_ml.registry import ActiveModel, TrainedVersion, active_model, add_version, read_artifact
+from models_ml.spec import PredictionSpec, parse_spec
+from models_ml.trainer import FittedModel, Progress, merged_params, trainer
+from udfs.progress import report
+from udfs.scorers import create_scorer, drop_scorer, identifier, refresh
+from udfs.trees_sql import compile_sql, drop_sql
+
+TRAIN = ("when_changed", "always", "never")
+PARITY_ROWS = 2_000
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the materialization asks for. Relations are quoted SQL names.
+
+    `building` holds the SELECT's rows; it becomes `examples` when all has gone well. `train` is the run's own word,
+    over the prediction's `retrain`.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    train: str
+    sql: str
+    building: str
+    examples: str
+    examples_identifier: str
+    target: str
+    truth_schema: str
+    run_id: str
+    run_at: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether to train, and why or why not in words."""
+
+    is_trained: bool
+    reason: str
+
+
+def build(con: duckdb.DuckDBPyConnection, request: Mapping[str, Any]) -> None:
+    """Build one prediction on dbt's connection.
+
+    A fault that a user can mend is left as a sentence in the temporary table `foretable_outcome`, and nothing else is
+    changed; anything unforeseen is raised.
+    """
+    asked = Request(**request)
+    message = None
+    try:
+        _build(con, asked, report(asked.name))
+    except ForetableError as error:
+        con.execute(f"drop table if exists {asked.building}")
+        message = f"prediction '{asked.name}': {error}"
+    con.execute("create or replace temp table foretable_outcome as select ?::varchar as message", [message])
+
+
+def _build(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress) -> None:
+    started = time.monotonic()
+    spec = parse_spec(request.config)
+    merged_params(spec.model, spec.params or {})
+    schema = read_schema(
+        con, request.building, entity=spec.entity, label=spec.label, as_of=spec.as_of, exclude=spec.exclude
+    )
+    examples = read_examples(connect_backend(con), request.building, schema)
+    labelled = check_examples(examples, horizon_days=spec.horizon_days)
+    fingerprint = _fingerprint(con, request, spec, schema)
+    active = active_model(con, request.name)
+    decision = _decide(active, fingerprint, schema, request, spec)
+    if decision.is_trained:
+        trained, fitted = _train(con, request, spec, examples, labelled, fingerprint, progress)
+    else:
+        assert active is not None
+        trained, fitted = None, None
+    newest = _newest(con, request, schema)
+    scored_hash = _rows_hash(con, request.building, f"{identifier(schema.as_of)} = timestamp '{newest}'")
+    is_scored = trained is not None or not _is_scored_already(con, request, active, scored_hash)
+    if is_scored and fitted is None:
+        assert active is not None
+        fitted = unpack(read_artifact(con, request.name, active.version), expected_sha256=active.sha256)
+    progress("writing", 0.0)
+    with _transaction(con):
+        version = add_version(con, trained) if trained else active.version  # type: ignore[union-attr]
+        if is_scored:
+            assert fitted is not None
+            if trained:
+                _publish_sql(con, request.name, fitted, examples)
+            row_count = _score(con, request, spec, fitted, version, newest)
+        else:
+            row_count = _count(con, request.target)
+        con.execute(f"drop table if exists {request.examples}")
+        con.execute(f"alter table {request.building} rename to {identifier(request.examples_identifier)}")
+        con.execute(
+            f"insert into foretable.runs values ({', '.join('?' * 12)})",
+            [
+                request.run_id,
+                request.name,
+                version,
+                request.source,
+                decision.reason,
+                scored_hash,
+                row_count,
+                time.monotonic() - started,
+                decision.is_trained,
+                is_scored,
+                newest,
+                request.run_at,
+            ],
+        )
+    refresh(con, request.name)
+    progress("done", 1.0)
+
+
+def _decide(
+    active: ActiveModel | None, fingerprint: str, schema: FeatureSchema, request: Request, spec: PredictionSpec
+) -> Decision:
+    """Train or not. A model is never put to rows whose features are not those it was trained on."""
+    if request.train not in TRAIN:
+        raise ConfigError(f"unknown train '{request.train}' in --vars; known: {', '.join(TRAIN)}")
+    mode = request.train if request.train != "when_changed" else spec.retrain
+    if mode == "never":
+        if active is None:
+            raise ConfigError("it was never trained, and train is 'never'; run once without it")
+        if active.schema != schema:
+            raise ConfigError(
+                f"the SELECT's features are not those that version {active.version} was trained on "
+                f"({_difference(active.schema, schema)}), and train is 'never'; run once without it"
+            )
+        return Decision(False, "train is never")
+    if active is None:
+        return Decision(True, "never trained before")
+    if mode == "always":
+        return Decision(True, "train is always")
+    if active.fingerprint != fingerprint:
+        return Decision(True, "the SELECT, the config, the training rows or a library changed")
+    return Decision(False, "nothing changed")
+
+
+def _train(
+    con: duckdb.DuckDBPyConnection,
+    request: Request,
+    spec: PredictionSpec,
+    examples: Examples,
+    labelled: list[datetime],
+    fingerprint: str,
+    progress: Progress,
+) -> tuple[TrainedVersion, FittedModel]:
+    started = time.monotonic()
+    split = purged_split(
+        labelled,
+        horizon_days=spec.horizon_days,
+        validate_snapshots=spec.validate_snapshots,
+        test_snapshots=spec.test_snapshots,
+    )
+    parts = {name: examples.at(split[name]) for name in ("train", "validate", "test")}
+    if spec.leak_check:
+        _refuse_leaks(parts["train"])
+    fitted = trainer(spec.model).fit(
+        parts["train"],
+        parts["validate"],
+        params=merged_params(spec.model, spec.params or {}),
+        seed=spec.seed,
+        class_weight=spec.class_weight,
+        progress=progress,
+    )
+    progress("judging", 0.0)
+    truth = f"{identifier(request.truth_schema)}.{identifier(spec.truth)}" if spec.truth else None
+    metrics = judge(con, fitted, spec, parts, truth=truth)
+    trained = TrainedVersion(
+        prediction=request.name,
+        spec=spec,
+        fingerprint=fingerprint,
+        schema=examples.schema,
+        environment=_environment(spec.model),
+        split=split,
+        rows={name: part.rows() for name, part in parts.items()},
+        train_seconds=time.monotonic() - started,
+        artifact=pack(spec.model, fitted),
+        metrics=metrics,
+        importance=fitted.importance(),
+        trained_at=datetime.fromisoformat(request.run_at),
+    )
+    return trained, fitted
+
+
+def _refuse_leaks(train: Examples) -> None:
+    suspects = leak_suspects(train)
+    if suspects:
+        found = ", ".join(f"'{feature}' (AUC {auc:.4f})" for feature, auc in suspects)
+        raise ExamplesError(
+            f"a feature tells the label by itself on the training rows: {found}. It most likely reads what happened "
+            "after as_of; leave it out with exclude, or set leak_check=false if it is right"
+        )
+
+
+def _publish_sql(con: duckdb.DuckDBPyConnection, name: str, fitted: FittedModel, examples: Examples) -> None:
+    """Trees become a macro in the file; another family's name must not go on scoring with an older version's trees."""
+    drop_sql(con, name)
+    if hasattr(fitted, "booster"):
+        compile_sql(con, name, fitted, examples, rows=PARITY_ROWS)
+
+
+def _score(
+    con: duckdb.DuckDBPyConnection,
+    request: Request,
+    spec: PredictionSpec,
+    fitted: FittedModel,
+    version: int,
+    newest: datetime,
+) -> int:
+    """Write the target table and the log from the rows of the newest snapshot; return their number."""
+    scorer = f"foretable_new__{request.name}"
+    create_scorer(con, scorer, fitted.schema, lambda: fitted)
+    entity, as_of = identifier(spec.entity), identifier(spec.as_of)
+    try:
+        con.execute(f"drop table if exists {request.target}")
+        con.execute(
+            f"""
+            create table {request.target} as
+            with scored as (
+                select
+                    examples.{entity},
+                    {identifier(scorer)}(examples) as score,
+                    examples.{as_of}
+                from {request.building} as examples
+                where examples.{as_of} = timestamp '{newest}'
+            )
+
+            select
+                scored.{entity},
+                {version}::integer as version,
+                scored.score,
+                row_number() over (order by scored.score desc, scored.{entity})::integer as score_rank,
+                ntile(10) over (order by scored.score desc, scored.{entity})::integer as score_decile,
+                scored.{as_of},
+                timestamp '{request.run_at}' as scored_at
+            from scored
+            order by score_rank
+            """
+        )
+    finally:
+        drop_scorer(con, scorer)
+    con.execute(
+        f"""
+        insert into foretable.prediction_log by name
+        select ? as run_id, ? as prediction, version, ? as entity, {entity}::varchar as entity_id, score, {as_of} as as_of,
+            scored_at
+        from {request.target}
+        """,
+        [request.run_id, request.name, spec.entity],
+    )
+    return _count(con, request.target)
+
+
+def _is_scored_already(
+    con: duckdb.DuckDBPyConnection, request: Request, active: ActiveModel | None, scored_hash: str
+) -> bool:
+    """Does the target already hold what the serving version says of these very rows?"""
+    row = con.execute(
+        "select version, scored_hash from foretable.runs where prediction = ? order by rowid desc limit 1", [request.name]
+    ).fetchone()
+    is_same = row is not None and active is not None and row == (active.version, scored_hash)
+    return is_same and con.execute("select to_regclass(?)", [request.target]).fetchone() is not None
+
+
+def _fingerprint(
+    con: duckdb.DuckDBPyConnection, request: Request, spec: PredictionSpec, schema: FeatureSchema
+) -> str:
+    """What a trained model depends on: SELECT, config, columns, labelled rows, and the libraries that matter.
+
+    Rows are told by DuckDB's hash(), quick but bound to a DuckDB version: so that version is in the fingerprint, too.
+    """
+    libraries = {name: version_of(name) for name in ("duckdb", *LIBRARIES[spec.model])}
+    state = {
+        "sql": request.sql,
+        "config": asdict(replace(spec, retrain="when_changed")),
+        "schema": schema.to_json(),
+        "rows": _rows_hash(con, request.building, f"{identifier(schema.label)} is not null"),
+        "libraries": libraries,
+        "format": FORMAT,
+    }
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
+def _rows_hash(con: duckdb.DuckDBPyConnection, relation: str, condition: str) -> str:
+    """A hash of the rows whatever their order."""
+    row = con.execute(
+        f"select count(*) || '-' || coalesce(sum(hash(examples)::hugeint), 0) from {relation} as examples where {condition}"
+    ).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def _newest(con: duckdb.DuckDBPyConnection, request: Request, schema: FeatureSchema) -> datetime:
+    row = con.execute(f"select max({identifier(schema.as_of)})::timestamp from {request.building}").fetchone()
+    assert row is not None
+    return row[0]
+
+
+def _count(con: duckdb.DuckDBPyConnection, relation: str) -> int:
+    row = con.execute(f"select count(*) from {relation}").fetchone()
+    assert row is not None
+    return row[0]
+
+
+def _environment(model: str) -> dict[str, str]:
+    libraries = {name: version_of(name) for name in ("foretable", "duckdb", "ibis-framework", *LIBRARIES[model])}
+    return {"python": platform.python_version(), "machine": platform.machine(), **libraries}
+
+
+def _difference(old: FeatureSchema, new: FeatureSchema) -> str:
+    gone = [name for name in old.names if name not in new.names]
+    added = [name for name in new.names if name not in old.names]
+    parts = [f"without {', '.join(gone)}"] if gone else []
+    parts += [f"with {', '.join(added)}"] if added else []
+    return "; ".join(parts) or "in another order or of other types"

@@ -1,0 +1,378 @@
+"""Scorers: trained models as SQL functions of a live connection.
+
+A scorer is an Arrow UDF, `<name>__columns(f1, …, fn)`, and a temp macro `<name>` over it, which takes a whole row or
+the features one by one. A UDF belongs to the database instance and is seen by all its cursors; a temp macro belongs
+to one cursor. UDFs are gone when the instance closes.
+"""
+
+import inspect
+import threading
+import uuid
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import duckdb
+import pyarrow as pa
+from duckdb.func import FunctionNullHandling, PythonUDFType
+
+from ibis_features import ArtifactError, ConfigError, Feature, FeatureSchema, NotFoundError
+from models_ml.artifact import unpack
+from models_ml.encoding import empty_batch
+from models_ml.registry import ActiveModel, active_models, has_registry, read_artifact
+from models_ml.trainer import FittedModel
+
+ARGUMENT_TYPES = {
+    "number": "FLOAT",
+    "category": "VARCHAR",
+    "embedding": "FLOAT[]",
+    "number_sequence": "FLOAT[]",
+    "category_sequence": "VARCHAR[]",
+}
+INSTANCE = "foretable_instance"
+"""A function without arguments that tells which entry of `_instances` belongs to a connection."""
+MODELS_KEPT = 32
+
+
+def register(con: duckdb.DuckDBPyConnection, predictions: Sequence[str] | None = None) -> list[str]:
+    """Create `score_<prediction>` on this connection for every prediction that serves, or for the named ones.
+
+        register(con)
+        con.sql("select user_id, score_churn(features) from features__user as features")
+        con.sql("select score_churn(order_count := 3, days_since_order := 12)")
+
+    A prediction with a single feature has the row form only. Nothing is loaded before the first call. Call it again
+    after another version was activated; the scorers of all cursors then serve that version. If its features changed,
+    macros that other cursors hold are refused until they register, too.
+
+    Returns the names. Raises NotFoundError where a prediction is unknown.
+    """
+    models = _serving(con, predictions)
+    for model in models:
+        _register(con, model, reserved=_macro_names(models))
+    return [_macro_name(model.prediction) for model in models]
+
+
+def refresh(con: duckdb.DuckDBPyConnection, prediction: str) -> None:
+    """Let the scorer of one prediction serve the version that is active now."""
+    everything = _serving(con, None)
+    for model in _serving(con, [prediction]):
+        _register(con, model, reserved=_macro_names(everything))
+
+
+def create_row_macros(cursor: duckdb.DuckDBPyConnection) -> list[str]:
+    """Create the macros of the scorers that some connection of this database has registered, on this cursor."""
+    database, instance = _current_database(cursor), _instance(cursor)
+    instance.connections.append(weakref.ref(cursor))
+    created = []
+    for model in _serving(cursor, None):
+        owner, features = (database, model.prediction), model.schema.features
+        slots = [slot for slot in instance.slots.values() if slot.serves(owner, features)]
+        if slots:
+            _create_macro(cursor, _macro_name(model.prediction), slots[0])
+            created.append(_macro_name(model.prediction))
+    return created
+
+
+def create_scorer(
+    con: duckdb.DuckDBPyConnection, name: str, schema: FeatureSchema, load: Callable[[], FittedModel]
+) -> None:
+    """Create a scorer for any model: `load` is called once, by whichever thread scores first.
+
+    The UDF is a part of the transaction that is open, and so is the macro. Raises ConfigError on names that SQL
+    cannot tell apart.
+    """
+    slot = _slot(con, name, (None, name), schema, reserved={name.casefold()})
+    slot.serve(load, sha256=None)
+    _create_macro(con, name, slot)
+
+
+def drop_scorer(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Undo `create_scorer` and let go of the model."""
+    instance = _instance(con)
+    for key, slot in list(instance.slots.items()):
+        if slot.owner == (None, name):
+            slot.retire(f"the scorer {name} was dropped")
+            try:
+                con.remove_function(slot.function)
+                del instance.slots[key]
+            except (duckdb.InvalidInputException, duckdb.CatalogException, duckdb.TransactionException):
+                pass  # another cursor's, or rolled back: the slot stays retired and is taken up by the next of its kind
+    try:
+        con.execute(f"drop macro if exists temp.main.{identifier(name)}")
+    except duckdb.TransactionException:
+        pass  # the transaction failed; the macro goes with it
+
+
+def identifier(name: str) -> str:
+    """The name quoted for SQL; raises ConfigError on a name that DuckDB cannot hold."""
+    if not name or "\0" in name:
+        raise ConfigError(f"{name!r} cannot be a name in SQL; rename it")
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """The text as a SQL string. A NUL character would end the statement and is spelled out."""
+    return "'" + text.replace("'", "''").replace("\0", "' || chr(0) || '") + "'"
+
+
+def readable(expression: str, feature: Feature) -> str:
+    """A feature cast to what models read, as `Examples.readable` casts it. An embedding's width is checked on the way."""
+    kind = ARGUMENT_TYPES[feature.role]
+    if feature.role == "embedding":
+        return f"({expression})::FLOAT[{feature.width}]::{kind}"
+    return f"({expression})::{kind}"
+
+
+def check_names(schema: FeatureSchema) -> None:
+    """Raise ConfigError where two features differ only by case: SQL takes them for one."""
+    seen: dict[str, str] = {}
+    for name in schema.names:
+        identifier(name)
+        if (other := seen.setdefault(name.casefold(), name)) != name:
+            raise ConfigError(f"the features '{other}' and '{name}' differ only by case, which SQL ignores; rename one")
+
+
+@dataclass
+class _Slot:
+    """What stands behind one UDF. Its features never change; the model that serves may."""
+
+    function: str
+    owner: tuple[str | None, str]
+    schema: FeatureSchema
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    load: Callable[[], FittedModel] | None = None
+    sha256: str | None = None
+    model: FittedModel | None = None
+    refusal: str = ""
+
+    def serves(self, owner: tuple[str | None, str], features: tuple[Feature, ...]) -> bool:
+        return self.owner == owner and _readings(self.schema.features) == _readings(features)
+
+    def serve(self, load: Callable[[], FittedModel], sha256: str | None) -> None:
+        with self.lock:
+            if sha256 is None or sha256 != self.sha256:
+                self.model = None
+            self.load, self.sha256, self.refusal = load, sha256, ""
+
+    def retire(self, refusal: str) -> None:
+        with self.lock:
+            self.load, self.sha256, self.model, self.refusal = None, None, None, refusal
+
+    def score(self, *columns: pa.ChunkedArray) -> pa.Array:
+        """Called by DuckDB with at most 2,048 rows, from several threads."""
+        types = empty_batch(self.schema).schema
+        arrays = [_one_array(column).cast(kind.type) for column, kind in zip(columns, types, strict=True)]
+        batch = pa.RecordBatch.from_arrays(arrays, schema=types)
+        return pa.array(self.loaded().predict(batch), pa.float32())
+
+    def loaded(self) -> FittedModel:
+        model = self.model
+        if model is not None:
+            return model
+        with self.lock:
+            if self.load is None:
+                raise NotFoundError(self.refusal)
+            if self.model is None:
+                model = _kept_models.get(self.sha256) if self.sha256 else None
+                model = model or self.load()
+                if _readings(model.schema.features) != _readings(self.schema.features):
+                    raise ArtifactError(
+                        f"the model behind {self.function} reads other features than were registered; train it anew"
+                    )
+                if self.sha256:
+                    _keep(self.sha256, model)
+                self.model = model
+            return self.model
+
+
+@dataclass
+class _Instance:
+    """The scorers of one database instance: its UDFs by folded name, and connections through which to load."""
+
+    slots: dict[str, _Slot] = field(default_factory=dict)
+    connections: list[weakref.ref[duckdb.DuckDBPyConnection]] = field(default_factory=list)
+    callables: list[Callable[..., object]] = field(default_factory=list)
+
+
+# DuckDB keeps no reference to a Python function once the cursor that created it has closed, and calling it then
+# crashes the process. So every function ever created is kept here. What a closed instance leaves behind is small:
+# models are shared by sha256 and only the last few are kept.
+_instances: dict[str, _Instance] = {}
+_instances_lock = threading.RLock()
+_kept_models: dict[str, FittedModel] = {}
+
+
+def _keep(sha256: str, model: FittedModel) -> None:
+    _kept_models[sha256] = model
+    for oldest in list(_kept_models)[:-MODELS_KEPT]:
+        _kept_models.pop(oldest, None)
+
+
+def _serving(con: duckdb.DuckDBPyConnection, predictions: Sequence[str] | None) -> list[ActiveModel]:
+    if not has_registry(con):
+        raise NotFoundError("the open database holds no trained prediction; build one with `foretable build`")
+    models = {model.prediction: model for model in active_models(con)}
+    folded: dict[str, str] = {}
+    for name in models:
+        if (other := folded.setdefault(name.casefold(), name)) != name:
+            raise ConfigError(f"the predictions '{other}' and '{name}' differ only by case, which SQL ignores; rename one")
+    if predictions is None:
+        return list(models.values())
+    unknown = [name for name in predictions if name not in models]
+    if unknown:
+        raise NotFoundError(
+            f"no trained prediction {', '.join(repr(name) for name in unknown)}; known: {', '.join(models) or 'none yet'}"
+        )
+    return [models[name] for name in predictions]
+
+
+def _register(con: duckdb.DuckDBPyConnection, model: ActiveModel, *, reserved: set[str]) -> None:
+    name, database = _macro_name(model.prediction), _current_database(con)
+    slot = _slot(con, name, (database, model.prediction), model.schema, reserved=reserved)
+    instance = _instance(con)
+    instance.connections.append(weakref.ref(con))
+    slot.serve(lambda: _load(instance, database, model), sha256=model.sha256)
+    _create_macro(con, name, slot)
+
+
+def _load(instance: _Instance, database: str, model: ActiveModel) -> FittedModel:
+    """Read an artifact on a cursor of its own: the connection at hand is busy with the query that scores."""
+    for reference in reversed(instance.connections):
+        con = reference()
+        if con is None:
+            continue
+        try:
+            cursor = con.cursor()
+        except duckdb.ConnectionException:
+            continue
+        try:
+            cursor.execute(f"use {identifier(database)}")
+            blob = read_artifact(cursor, model.prediction, model.version)
+        finally:
+            cursor.close()
+        return unpack(blob, expected_sha256=model.sha256)
+    raise NotFoundError(
+        f"the connection that registered the scorer of '{model.prediction}' is closed; call udfs.register on an open one"
+    )
+
+
+def _slot(
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    owner: tuple[str | None, str],
+    schema: FeatureSchema,
+    *,
+    reserved: set[str],
+) -> _Slot:
+    """The slot of this owner and these features, with its UDF; a new one where there is none.
+
+    A UDF's name is never given to other features: a macro that another cursor still holds would hand over the wrong
+    columns. The slots of the owner's other features are retired.
+    """
+    identifier(name)
+    check_names(schema)
+    with _instances_lock:
+        instance = _instance(con)
+        existing = {
+            row[0].casefold()
+            for row in con.execute(
+                "select function_name from duckdb_functions() where database_name = 'system' and schema_name = 'main' "
+                "and starts_with(lower(function_name), lower(?))",
+                [f"{name}__columns"],
+            ).fetchall()
+        }
+        found = None
+        number = 1
+        while found is None:
+            function = f"{name}__columns" + (f"_{number}" if number > 1 else "")
+            key, number = function.casefold(), number + 1
+            slot = instance.slots.get(key)
+            if key in existing and slot is not None and slot.serves(owner, schema.features):
+                found = slot
+            elif key not in existing and key not in reserved:
+                found = _create_function(con, instance, _Slot(function, owner, schema))
+        for slot in instance.slots.values():
+            if slot.owner == owner and slot is not found:
+                slot.retire(f"{name} reads other features now; call udfs.register on this connection, and call {name}")
+        return found
+
+
+def _create_function(con: duckdb.DuckDBPyConnection, instance: _Instance, slot: _Slot) -> _Slot | None:
+    """Create the slot's UDF; None where this connection has lost the name to a transaction that was rolled back."""
+
+    def score(*columns: pa.ChunkedArray) -> pa.Array:
+        return slot.score(*columns)
+
+    # DuckDB counts a function's parameters and refuses `*columns`, unless the signature says otherwise.
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(f"column_{place}", kind) for place in range(len(slot.schema.features))]
+    score.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    types = [ARGUMENT_TYPES[feature.role] for feature in slot.schema.features]
+    instance.callables.append(score)
+    try:
+        con.create_function(
+            slot.function,
+            score,
+            types,  # type: ignore[arg-type]
+            "FLOAT",
+            type=PythonUDFType.ARROW,
+            null_handling=FunctionNullHandling.SPECIAL,
+        )
+    except duckdb.NotImplementedException:
+        return None
+    instance.slots[slot.function.casefold()] = slot
+    return slot
+
+
+def _create_macro(con: duckdb.DuckDBPyConnection, name: str, slot: _Slot) -> None:
+    features, function = slot.schema.features, identifier(slot.function)
+    from_row = ", ".join(readable(f"struct_extract(\"row\", {literal(f.name)})", f) for f in features)
+    forms = [f'("row") as {function}({from_row})']
+    if len(features) > 1:
+        from_columns = ", ".join(readable(identifier(feature.name), feature) for feature in features)
+        forms.append(f"({', '.join(identifier(f.name) for f in features)}) as {function}({from_columns})")
+    con.execute(f"create or replace temp macro {identifier(name)} {', '.join(forms)}")
+
+
+def _instance(con: duckdb.DuckDBPyConnection) -> _Instance:
+    """The entry of this connection's database instance. A cursor asks, so that no open transaction is touched."""
+    with _instances_lock:
+        cursor = con.cursor()
+        try:
+            try:
+                row = cursor.execute(f"select {INSTANCE}()").fetchone()
+                assert row is not None
+                return _instances[row[0]]
+            except duckdb.CatalogException:
+                token = uuid.uuid4().hex
+                instance = _instances[token] = _Instance(callables=[lambda: token])
+                cursor.create_function(INSTANCE, instance.callables[0], [], "VARCHAR")  # type: ignore[arg-type]
+                return instance
+        finally:
+            cursor.close()
+
+
+def _current_database(con: duckdb.DuckDBPyConnection) -> str:
+    row = con.execute("select current_database()").fetchone()
+    assert row is not None
+    return row[0]
+
+
+def _macro_name(prediction: str) -> str:
+    return f"score_{prediction}"
+
+
+def _macro_names(models: Sequence[ActiveModel]) -> set[str]:
+    return {_macro_name(model.prediction).casefold() for model in models}
+
+
+def _readings(features: tuple[Feature, ...]) -> list[tuple[str, str, int]]:
+    """What a scorer depends on; whether a number came as INTEGER or BIGINT does not matter to it."""
+    return [(feature.name, feature.role, feature.width) for feature in features]
+
+
+def _one_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
