@@ -7,9 +7,11 @@ TensorFlow. A network is always built by its family's own `build`; an artifact h
 import io
 import json
 import os
+import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -38,6 +40,7 @@ DECAY = 0.4
 PARTS = ("network.json", "weights.npz")
 LEAST_LOGIT = -700.0
 
+IMPORTING = threading.Lock()
 BUILDING = threading.Lock()
 """keras.utils.set_random_seed sets global seeds, which the layers draw from as they are built: one at a time."""
 
@@ -114,6 +117,11 @@ class InputEncoding:
     sequence_numbers: tuple[NumberInput, ...]
     sequence_categories: tuple[CategoryInput, ...]
     steps: int
+
+    @property
+    def features(self) -> list[str]:
+        numbers = [number.feature for number in (*self.numbers, *self.sequence_numbers)]
+        return numbers + [category.feature for category in (*self.categories, *self.sequence_categories)]
 
     @property
     def number_width(self) -> int:
@@ -202,10 +210,10 @@ def fit_network(
     Where there are more than `max_rows` training rows, a seeded sample of that size trains. The encoded rows are
     held in memory. Raises ConfigError and ExamplesError as `check_params` and `positive_weight` do.
     """
-    keras = import_keras()
     check_params(family, params, bounds)
     weight = positive_weight(train, validate, class_weight)
     progress("reading", 0.0)
+    keras = import_keras()
     draws = np.random.default_rng(seed)
     blank = _blank_encoding(train, steps=params.get("max_length", 0))
     squashed, labels = _read(train, blank, params["max_rows"], draws)
@@ -235,8 +243,7 @@ def load_network(
         check_params(family, params, bounds)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError("the network's settings cannot be read; the artifact is damaged: train anew") from error
-    inputs = (*encoding.numbers, *encoding.categories, *encoding.sequence_numbers, *encoding.sequence_categories)
-    if state.get("family") != family or sorted(i.feature for i in inputs) != sorted(schema.names):
+    if state.get("family") != family or sorted(encoding.features) != sorted(schema.names):
         raise ArtifactError(f"the network is not a {family} over the columns of the feature schema; train anew")
     with BUILDING:
         network = build(encoding, params)
@@ -280,13 +287,22 @@ class NetworkModel:
 def import_keras() -> Any:
     """Keras without its backend's start-up messages."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import keras
-
-    if keras.backend.backend() == "tensorflow":
-        import absl.logging
-
-        absl.logging.set_verbosity(absl.logging.ERROR)
+    with IMPORTING, nullcontext() if "keras" in sys.modules else _standard_error_closed():
+        import keras
     return keras
+
+
+@contextmanager
+def _standard_error_closed() -> Iterator[None]:
+    """TensorFlow's C++ greets on descriptor 2 before it has read its log level."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def input_tensors(encoding: InputEncoding) -> dict[str, Any]:

@@ -4,11 +4,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
+import xgboost
 
 from ibis_features import ArtifactError, Feature, FeatureSchema, read_examples, read_schema
 from ibis_features.warehouse import connect_backend
@@ -47,8 +49,6 @@ def model_of(
     rows: int = 800,
     **params: object,
 ) -> TreesModel:
-    import xgboost
-
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(rows, len(columns))).astype(np.float32)
     for place, column in enumerate(columns):
@@ -77,10 +77,11 @@ def batch_of(model: TreesModel, rows: int, seed: int) -> pa.RecordBatch:
         odd = [None, np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, 1e30]
         return [odd[rng.integers(len(odd))] if rng.random() < 0.4 else float(rng.normal()) for _ in range(rows)]
 
-    inputs: dict[str, list[object]] = {}
+    inputs: dict[str, list[Any]] = {}
     for feature in model.schema.features:
         if feature.role == "category":
-            inputs[feature.name] = rng.choice(np.array(["Leeds", "L'Île", "", "nul\0l", "Oslo", None], object), rows).tolist()
+            cities = np.array(["Leeds", "L'Île", "", "nul\0l", "Oslo", None], object)
+            inputs[feature.name] = rng.choice(cities, rows).tolist()
         elif feature.role == "embedding":
             inputs[feature.name] = [None, *map(list, zip(numbers(), numbers(), numbers(), strict=True))][:rows]
         else:
@@ -129,7 +130,7 @@ def test_a_tree_that_never_splits_scores_its_leaf(con: duckdb.DuckDBPyConnection
 
 
 def test_a_wide_embedding_costs_only_the_places_that_trees_read(con: duckdb.DuckDBPyConnection) -> None:
-    width = 20_000
+    width = 5_000
     columns = tuple(MatrixColumn("text", "embedding", place) for place in range(width))
     model = model_of((Feature("text", "embedding", f"FLOAT[{width}]", width),), columns, trees=2, rows=30)
     rows = np.random.default_rng(0).normal(size=(20, width)).astype(np.float32)
@@ -163,7 +164,7 @@ def test_a_macro_that_differs_from_its_model_is_refused(con: duckdb.DuckDBPyConn
     model, other = numeric_model(["a", "b"]), numeric_model(["a", "b"], seed=1)
     compile_sql(con, "churn", model)
     con.register("rows", pa.Table.from_batches([batch_of(model, 50, 0)]))
-    with pytest.raises(ArtifactError, match="refused to publish scores.churn: SQL and model differ on"):
+    with pytest.raises(ArtifactError, match=r"refused to publish scores\.churn: SQL and model differ on"):
         check_parity(con, "churn", other, "rows")
 
 
@@ -225,7 +226,8 @@ def test_a_row_may_carry_more_be_changed_and_come_from_a_subquery(con: duckdb.Du
     assert scores(con, "select scores.churn(b := -1, a := 2 / 3.0)") == [expected[2]]
 
 
-ODD = ["row", "f", "select", "h", "Größe", 'with "quotes"', "it's; drop table x", "_row", "_trees", "_node", "c0", "nodes", "t"]
+ODD = ["row", "f", "select", "h", "Größe", 'with "quotes"', "it's; drop table x"]
+ODD += ["_row", "_trees", "_node", "c0", "nodes", "slots", "fingerprint", "t"]
 
 
 def test_odd_names_of_features_and_predictions_work(con: duckdb.DuckDBPyConnection) -> None:

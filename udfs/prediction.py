@@ -8,7 +8,8 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from importlib.metadata import version as version_of
@@ -78,14 +79,16 @@ def build(con: duckdb.DuckDBPyConnection, request: Mapping[str, Any]) -> None:
     A fault that a user can mend is left as a sentence in the temporary table `foretable_outcome`, and nothing else is
     changed; anything unforeseen is raised.
     """
+    con = getattr(con, "_cursor", con)  # dbt-duckdb wraps the cursor and hides the types of DuckDB's errors
     asked = Request(**request)
     message = None
-    try:
-        _build(con, asked, report(asked.name))
-    except ForetableError as error:
-        con.execute(f"drop table if exists {asked.building}")
-        message = f"prediction '{asked.name}': {error}"
-    con.execute("create or replace temp table foretable_outcome as select ?::varchar as message", [message])
+    with _outside_transaction(con):
+        try:
+            _build(con, asked, report(asked.name))
+        except ForetableError as error:
+            con.execute(f"drop table if exists {asked.building}")
+            message = f"prediction '{asked.name}': {error}"
+        con.execute("create or replace temp table foretable_outcome as select ?::varchar as message", [message])
 
 
 def _build(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress) -> None:
@@ -293,7 +296,7 @@ def _is_scored_already(
         "select version, scored_hash from foretable.runs where prediction = ? order by rowid desc limit 1", [request.name]
     ).fetchone()
     is_same = row is not None and active is not None and row == (active.version, scored_hash)
-    return is_same and con.execute("select to_regclass(?)", [request.target]).fetchone() is not None
+    return is_same and _exists(con, request.target)
 
 
 def _fingerprint(
@@ -324,10 +327,44 @@ def _rows_hash(con: duckdb.DuckDBPyConnection, relation: str, condition: str) ->
     return row[0]
 
 
+@contextmanager
+def _outside_transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Commit what dbt has begun, and begin anew at the end: training must not hold a transaction open for minutes."""
+    try:
+        con.execute("commit")
+        was_open = True
+    except duckdb.TransactionException:
+        was_open = False
+    try:
+        yield
+    finally:
+        if was_open:
+            con.execute("begin transaction")
+
+
+@contextmanager
+def _transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    con.execute("begin transaction")
+    try:
+        yield
+    except BaseException:
+        con.execute("rollback")
+        raise
+    con.execute("commit")
+
+
 def _newest(con: duckdb.DuckDBPyConnection, request: Request, schema: FeatureSchema) -> datetime:
     row = con.execute(f"select max({identifier(schema.as_of)})::timestamp from {request.building}").fetchone()
     assert row is not None
     return row[0]
+
+
+def _exists(con: duckdb.DuckDBPyConnection, relation: str) -> bool:
+    try:
+        con.execute(f"select 1 from {relation} limit 0")
+    except duckdb.CatalogException:
+        return False
+    return True
 
 
 def _count(con: duckdb.DuckDBPyConnection, relation: str) -> int:

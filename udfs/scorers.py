@@ -5,6 +5,7 @@ the features one by one. A UDF belongs to the database instance and is seen by a
 to one cursor. UDFs are gone when the instance closes.
 """
 
+import contextlib
 import inspect
 import threading
 import uuid
@@ -63,7 +64,7 @@ def refresh(con: duckdb.DuckDBPyConnection, prediction: str) -> None:
 def create_row_macros(cursor: duckdb.DuckDBPyConnection) -> list[str]:
     """Create the macros of the scorers that some connection of this database has registered, on this cursor."""
     database, instance = _current_database(cursor), _instance(cursor)
-    instance.connections.append(weakref.ref(cursor))
+    instance.remember(cursor)
     created = []
     for model in _serving(cursor, None):
         owner, features = (database, model.prediction), model.schema.features
@@ -93,15 +94,14 @@ def drop_scorer(con: duckdb.DuckDBPyConnection, name: str) -> None:
     for key, slot in list(instance.slots.items()):
         if slot.owner == (None, name):
             slot.retire(f"the scorer {name} was dropped")
-            try:
+            # Where the UDF is another cursor's or was rolled back, its slot stays, retired, for the next of its kind.
+            with contextlib.suppress(
+                duckdb.InvalidInputException, duckdb.CatalogException, duckdb.TransactionException
+            ):
                 con.remove_function(slot.function)
                 del instance.slots[key]
-            except (duckdb.InvalidInputException, duckdb.CatalogException, duckdb.TransactionException):
-                pass  # another cursor's, or rolled back: the slot stays retired and is taken up by the next of its kind
-    try:
+    with contextlib.suppress(duckdb.TransactionException):  # the transaction failed; the macro goes with it
         con.execute(f"drop macro if exists temp.main.{identifier(name)}")
-    except duckdb.TransactionException:
-        pass  # the transaction failed; the macro goes with it
 
 
 def identifier(name: str) -> str:
@@ -117,7 +117,7 @@ def literal(text: str) -> str:
 
 
 def readable(expression: str, feature: Feature) -> str:
-    """A feature cast to what models read, as `Examples.readable` casts it. An embedding's width is checked on the way."""
+    """A feature cast to what models read, as `Examples.readable` does it; an embedding of another width is an error."""
     kind = ARGUMENT_TYPES[feature.role]
     if feature.role == "embedding":
         return f"({expression})::FLOAT[{feature.width}]::{kind}"
@@ -130,7 +130,7 @@ def check_names(schema: FeatureSchema) -> None:
     for name in schema.names:
         identifier(name)
         if (other := seen.setdefault(name.casefold(), name)) != name:
-            raise ConfigError(f"the features '{other}' and '{name}' differ only by case, which SQL ignores; rename one")
+            raise ConfigError(f"the features '{other}' and '{name}' differ only by case; SQL ignores it: rename one")
 
 
 @dataclass
@@ -194,6 +194,11 @@ class _Instance:
     connections: list[weakref.ref[duckdb.DuckDBPyConnection]] = field(default_factory=list)
     callables: list[Callable[..., object]] = field(default_factory=list)
 
+    def remember(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Weakly, so that a warehouse closes when its user lets go of it."""
+        alive = [reference for reference in self.connections if reference() not in (None, con)]
+        self.connections = [*alive, weakref.ref(con)]
+
 
 # DuckDB keeps no reference to a Python function once the cursor that created it has closed, and calling it then
 # crashes the process. So every function ever created is kept here. What a closed instance leaves behind is small:
@@ -216,14 +221,13 @@ def _serving(con: duckdb.DuckDBPyConnection, predictions: Sequence[str] | None) 
     folded: dict[str, str] = {}
     for name in models:
         if (other := folded.setdefault(name.casefold(), name)) != name:
-            raise ConfigError(f"the predictions '{other}' and '{name}' differ only by case, which SQL ignores; rename one")
+            raise ConfigError(f"the predictions '{other}' and '{name}' differ only by case; SQL ignores it: rename one")
     if predictions is None:
         return list(models.values())
     unknown = [name for name in predictions if name not in models]
     if unknown:
-        raise NotFoundError(
-            f"no trained prediction {', '.join(repr(name) for name in unknown)}; known: {', '.join(models) or 'none yet'}"
-        )
+        named = ", ".join(repr(name) for name in unknown)
+        raise NotFoundError(f"no trained prediction {named}; known: {', '.join(models) or 'none yet'}")
     return [models[name] for name in predictions]
 
 
@@ -231,7 +235,7 @@ def _register(con: duckdb.DuckDBPyConnection, model: ActiveModel, *, reserved: s
     name, database = _macro_name(model.prediction), _current_database(con)
     slot = _slot(con, name, (database, model.prediction), model.schema, reserved=reserved)
     instance = _instance(con)
-    instance.connections.append(weakref.ref(con))
+    instance.remember(con)
     slot.serve(lambda: _load(instance, database, model), sha256=model.sha256)
     _create_macro(con, name, slot)
 
@@ -253,7 +257,8 @@ def _load(instance: _Instance, database: str, model: ActiveModel) -> FittedModel
             cursor.close()
         return unpack(blob, expected_sha256=model.sha256)
     raise NotFoundError(
-        f"the connection that registered the scorer of '{model.prediction}' is closed; call udfs.register on an open one"
+        f"the connection that registered the scorer of '{model.prediction}' is closed; "
+        "call udfs.register on an open one"
     )
 
 
@@ -343,11 +348,11 @@ def _instance(con: duckdb.DuckDBPyConnection) -> _Instance:
             try:
                 row = cursor.execute(f"select {INSTANCE}()").fetchone()
                 assert row is not None
-                return _instances[row[0]]
+                return _instances.setdefault(row[0], _Instance())
             except duckdb.CatalogException:
                 token = uuid.uuid4().hex
                 instance = _instances[token] = _Instance(callables=[lambda: token])
-                cursor.create_function(INSTANCE, instance.callables[0], [], "VARCHAR")  # type: ignore[arg-type]
+                cursor.create_function(INSTANCE, instance.callables[0], [], "VARCHAR")
                 return instance
         finally:
             cursor.close()

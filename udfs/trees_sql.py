@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,7 +74,6 @@ def compile_sql(
 
 def drop_sql(con: duckdb.DuckDBPyConnection, prediction: str) -> None:
     """Drop what `compile_sql` made, if it is there."""
-    con.execute(f"create schema if not exists {SCHEMA}")
     con.execute(f"drop macro if exists {_qualified(prediction)}")
     con.execute(f"drop macro table if exists {_qualified(f'{prediction}_table')}")
     con.execute(f"drop table if exists {_qualified(f'{prediction}__trees')}")
@@ -167,12 +166,13 @@ def _lay_out(trees: list[dict[str, Any]]) -> _Compiled:
     """Lay out the nodes level by level. Slots: 1 to n default right, n + 1 to 2n default left, 2n + 1 always -inf."""
     order: list[tuple[int, int]] = []
     level = [(tree, 0) for tree in range(len(trees))]
+    sides = ("left_children", "right_children")
     depth = -1
     while level:
         order += level
         depth += 1
         inner = [(tree, node) for tree, node in level if trees[tree]["left_children"][node] != -1]
-        level = [(tree, trees[tree][side][node]) for tree, node in inner for side in ("left_children", "right_children")]
+        level = [(tree, trees[tree][side][node]) for tree, node in inner for side in sides]
     place = {key: index for index, key in enumerate(order)}
     inner = [(tree, node) for tree, node in order if trees[tree]["left_children"][node] != -1]
     columns = sorted({trees[tree]["split_indices"][node] for tree, node in inner})
@@ -222,7 +222,8 @@ def _base_margin(model: TreesModel, leaves: np.ndarray, expected: np.ndarray) ->
         if np.array_equal(total, expected):
             return candidate
     raise ArtifactError(
-        f"refused to publish: no float32 within {ULPS} steps of {guess!r} starts the sums of this model; please report it"
+        f"refused to publish: no float32 within {ULPS} steps of {guess!r} starts the sums of this model; "
+        "please report it"
     )
 
 
@@ -233,31 +234,29 @@ def _probes(model: TreesModel, compiled: _Compiled) -> pa.RecordBatch:
     for slot, column_place in enumerate(compiled.columns.tolist(), start=1):
         is_cut = (compiled.slots == slot) | (compiled.slots == slot + len(compiled.columns))
         cuts[column_place] = compiled.thresholds[is_cut]
-    inputs: dict[str, list[Any]] = {feature.name: [None] * PROBES for feature in model.schema.features}
-    for place, column in enumerate(model.columns):
+    inputs: dict[str, Any] = {feature.name: [None] * PROBES for feature in model.schema.features}
+    embeddings = [feature for feature in model.schema.features if feature.role == "embedding"]
+    for feature in embeddings:
+        inputs[feature.name] = np.full((PROBES, feature.width), np.nan, np.float32)
+    for place in compiled.columns.tolist():
+        column = model.columns[place]
         if column.role == "category":
             choices = np.array([*column.vocabulary, "not seen in training\0", None], object)
             inputs[column.feature] = rng.choice(choices, PROBES).tolist()
-            continue
-        values = _probe_values(cuts.get(place, np.empty(0, np.float32)), rng)
-        if column.role == "embedding":
-            rows = inputs[column.feature]
-            inputs[column.feature] = [(row or []) + [v] for row, v in zip(rows, values, strict=True)]
+        elif column.role == "embedding":
+            inputs[column.feature][:, column.position] = _probe_values(cuts[place], rng)
         else:
-            inputs[column.feature] = values
-    for feature in model.schema.features:
-        if feature.role == "embedding":
-            inputs[feature.name][0] = None
+            inputs[column.feature] = pa.array(_probe_values(cuts[place], rng), mask=rng.random(PROBES) < 0.1)
+    for feature in embeddings:
+        inputs[feature.name] = [None, *inputs[feature.name][1:]]
     return pa.RecordBatch.from_pydict(inputs, schema=empty_batch(model.schema).schema)
 
 
-def _probe_values(cuts: np.ndarray, rng: np.random.Generator) -> list[float | None]:
+def _probe_values(cuts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     infinity = np.float32(np.inf)
     around = np.concatenate([cuts, np.nextafter(cuts, infinity), np.nextafter(cuts, -infinity)])
     odd = np.array([0.0, -0.0, 1.0, -1e30, 1e30, np.inf, -np.inf, np.nan, np.nan], np.float32)
-    values = np.where(rng.random(PROBES) < 0.7, rng.choice(around if len(around) else odd, PROBES), rng.choice(odd, PROBES))
-    is_null = rng.random(PROBES) < 0.1
-    return [None if null else float(value) for value, null in zip(values, is_null, strict=True)]
+    return np.where(rng.random(PROBES) < 0.7, rng.choice(around, PROBES), rng.choice(odd, PROBES))
 
 
 def _create_model_table(con: duckdb.DuckDBPyConnection, prediction: str, compiled: _Compiled) -> None:
@@ -278,15 +277,15 @@ def _create_macros(con: duckdb.DuckDBPyConnection, prediction: str, model: Trees
     # A macro's parameter replaces any name like it in the body, so the body's own names must not be features.
     own = _Names.beside(model.schema.names)
     from_row = [f"struct_extract({own.row}, {literal(feature.name)})" for feature in features]
-    row_source = f'(select "row" as {own.row})'
-    forms = [f'("row") as {_scalar(prediction, model, compiled, own, from_row, row_source)}']
+    source = f'from (select "row" as {own.row})'
+    forms = [f'("row") as {_scalar(prediction, model, compiled, own, expressions=from_row, source=source)}']
     if len(features) > 1:
         names = [identifier(feature.name) for feature in features]
-        forms.append(f"({', '.join(names)}) as {_scalar(prediction, model, compiled, own, names, None)}")
+        forms.append(f"({', '.join(names)}) as {_scalar(prediction, model, compiled, own, expressions=names)}")
     con.execute(f"create or replace macro {_qualified(prediction)} {', '.join(forms)}")
 
     from_table = [f"{own.row}.{identifier(feature.name)}" for feature in features]
-    score = _scalar(prediction, model, compiled, own, from_table, None)
+    score = _scalar(prediction, model, compiled, own, expressions=from_table)
     con.execute(
         f"create or replace macro {_qualified(f'{prediction}_table')}({own.relation}) as table "
         f"select {own.row}.*, {score} as score from query_table({own.relation}) as {own.row}"
@@ -317,7 +316,13 @@ class _Names:
 
 
 def _scalar(
-    prediction: str, model: TreesModel, compiled: _Compiled, own: _Names, expressions: list[str], source: str | None
+    prediction: str,
+    model: TreesModel,
+    compiled: _Compiled,
+    own: _Names,
+    *,
+    expressions: list[str],
+    source: str = "",
 ) -> str:
     """The score as one scalar subquery. Every input is written once, in a SELECT without tables of the macro's own."""
     columns = ", ".join(
@@ -343,13 +348,12 @@ def _scalar(
         f"the macro {SCHEMA}.{prediction} and the table {SCHEMA}.{prediction}__trees are of different versions; "
         "if the macro lies in an attached database, say `use` first"
     )
-    from_source = f" from {source}" if source else ""
     return f"""(
         select case when {own.trees}.fingerprint = {literal(compiled.fingerprint)}
             then (1 / (1 + exp(-({margin})::DOUBLE)))::FLOAT else error({stale})::FLOAT end
         from (
             select [{inputs}] as slots
-            from (select {values_list} from (select {columns}{from_source}) as {own.columns}) as {own.inputs}
+            from (select {values_list} from (select {columns} {source}) as {own.columns}) as {own.inputs}
         ) as {own.inputs}, {_qualified(f"{prediction}__trees")} as {own.trees}
     )"""
 
@@ -384,7 +388,8 @@ def _registered(con: duckdb.DuckDBPyConnection, table: pa.Table) -> Iterator[str
     try:
         yield name
     finally:
-        con.unregister(name)
+        with suppress(duckdb.TransactionException):  # the transaction failed; the view goes with it
+            con.unregister(name)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ next_events as (
     select
         snapshots.user_id,
         snapshots.as_of,
-        snapshots.last_occurred_at,
+        snapshots.log_ends_at,
         events.occurred_at as next_occurred_at
     from snapshots
     asof left join events
@@ -34,7 +34,7 @@ labelled as (
     select
         next_events.user_id,
         case
-            when next_events.as_of + interval '{{ days }} days' <= next_events.last_occurred_at
+            when next_events.as_of + interval '{{ days }} days' <= next_events.log_ends_at
                 then {{ 'not ' if negate }}coalesce(
                     next_events.next_occurred_at < next_events.as_of + interval '{{ days }} days', false
                 )

@@ -6,7 +6,7 @@
     raw_schema             read relations of this schema (events, users, …) instead of files
     mapped_tables          the contract tables that the mapping brings; events is required
     run_at                 the instant of the run, for logs that do not say when a row was loaded
-    collected_from, _to    rows outside [from, to) are quarantined
+    collected_from, _to    the log is whole in [from, to); rows outside are quarantined. Without _to the log ends with its last event
     future_tolerance_hours how far a clock may run ahead of loaded_at before the row is quarantined
     max_price, max_quantity, max_duration_seconds
                            a row above is quarantined, and so is a negative one or NaN
@@ -15,7 +15,8 @@
     newest_as_of           newest snapshot; by default the midnight that starts the log's last day
     history_days           days of log before the first snapshot
     population_event_type  a user enters the snapshots with the first event of this type; none: of any type
-    horizon_days           the longest horizon of the predictions: what is fitted in SQL stops before their splits
+    horizons               the horizons in days for which labels and predictions are built. What is fitted in SQL stops
+                           before the splits of the longest
     sequence_length        events in a sequence
 #}
 {% macro setting(name) %}
@@ -36,7 +37,7 @@
         'newest_as_of': none,
         'history_days': 90,
         'population_event_type': none,
-        'horizon_days': 30,
+        'horizons': [30],
         'sequence_length': 50,
     } -%}
     {%- set by_source = {
@@ -53,7 +54,7 @@
             'near_duplicate_seconds': 0,
             'snapshot_every': '1 day',
             'history_days': 3,
-            'horizon_days': 1,
+            'horizons': [1],
         },
     } -%}
     {%- if name not in defaults -%}

@@ -20,7 +20,6 @@ FADING, BROWSING, SHOPPING, SATIATED, GONE = range(5)
 STATE_RATE = np.array([0.7, 1.0, 1.6, 0.8])
 STATE_URGE = np.array([0.15, 0.80, 2.8, 0.25])
 STATE_HAZARD = np.array([0.035, 0.0002, 0.0001, 0.0001])  # of leaving, per day
-STATE_PATIENCE = np.array([0.3, 1.0, 1.3, 0.9])  # time spent on a view
 START_SHARES = np.array([0.06, 0.56, 0.22, 0.16])
 MOVES = np.array(  # from state (row) to state (column) at the end of a day without a purchase
     [
@@ -80,7 +79,7 @@ def live(
         now = state[:here]
         arrives = users.registered[:here] == day
         draws = rng.random((2, here))
-        leaves = (draws[0] < hazard[now] * users.mortality[:here]) & ~arrives
+        leaves = (draws[0] < np.minimum(hazard[now] * users.mortality[:here], 0.5)) & ~arrives
         now[leaves] = GONE
         sessions = rng.poisson(users.rate[:here] * rate_of[now] * calendar.traffic[day])
         sessions[arrives] = 1
@@ -157,7 +156,7 @@ def _truth_of_chunk(
 ) -> Iterator[tuple[Array, Array, Array, Array]]:
     rate = STATE_RATE[:, None] * users.rate[chunk]  # (states, users)
     urge = STATE_URGE[:, None] * users.urge[chunk]
-    hazard = STATE_HAZARD[:, None] * users.mortality[chunk]
+    hazard = np.minimum(STATE_HAZARD[:, None] * users.mortality[chunk], 0.5)
     known = first_event[chunk]
     # Per day: the probability of a quiet day, alive; (days, states, users). One minus the hazard is folded in.
     staying = 1 - hazard

@@ -10,16 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foretable.simulate.lives import SHOPPING, STATE_PATIENCE, Sessions, draw_category
+from foretable.simulate.lives import SHOPPING, Sessions, draw_category
 from foretable.simulate.words import BRANDS, CATEGORIES, CHANNELS, DEVICES, QUERY_FORMS, TYPE_CODE
-from foretable.simulate.world import SESSION_RATE, Array, Calendar, Items, Users
+from foretable.simulate.world import Array, Calendar, Items, Users
 
 Columns = dict[str, Array]
 
 DAY_MS = 86_400_000
 SPACING_MS = 6_000
 _OPENS_MS, _CLOSES_MS = 6 * 3_600_000, DAY_MS - 60_000  # sessions lie between these times of day
-HURRY = 0.25
 _MOST_VIEWS = 12
 # Position of an event in its session: views come at 100, 110, 120, ... with what follows from each behind it.
 _REGISTER, _IMPRESSION, _CLICK, _SEARCH, _VIEW, _FAVOURITE, _CART = 0, 1, 2, 3, 100, 1, 2
@@ -89,9 +88,8 @@ def make_events(
     purchases = Purchases(
         bought_session, view_item[bought_view], order[bought_session], quantity[bought_view], price[bought_view]
     )
-    # Regulars know their way: the more often someone comes, the shorter they look.
-    patience = 25 * (users.rate[sessions.user] / SESSION_RATE[0]) ** -HURRY * (1 + keen) * STATE_PATIENCE[sessions.state]
-    dwell = np.round(2 + patience[view_session] * rng.gamma(2.5, 0.4, len(view_item)), 1)
+    patience = 45 * (sessions.chance / 0.1) ** 0.35
+    dwell = np.round(2 + patience[view_session] * rng.gamma(5.0, 0.2, len(view_item)), 1)
     returned, return_session = _later_sessions(sessions, purchases.session, 0.07, 2, 25, rng)
     offer, ad = calendar.offer[sessions.day], calendar.ad[sessions.day]
     query = _pick_query(category, items, users, sessions, rng)

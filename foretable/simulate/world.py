@@ -145,7 +145,7 @@ def make_users(count: int, days: int, rng: np.random.Generator) -> Users:
     existing = max(1, round(EXISTING_SHARE * count))
     registered = np.sort(np.concatenate([
         -1 - (rng.exponential(300, existing) % 1500).astype(int),
-        rng.integers(0, max(1, days - 1), count - existing),
+        ((days - 1) * rng.beta(1.0, 1.7, count - existing)).astype(int),  # most of them early on
     ]))  # fmt: skip
     budget_score, rate_score, urge_score = rng.standard_normal((3, count))
     urge_score = 0.93 * urge_score + 0.25 * budget_score + 0.25 * rng.standard_normal(count)

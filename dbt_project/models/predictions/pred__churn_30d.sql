@@ -1,5 +1,6 @@
 {{ config(
-    materialized='prediction', entity='user_id', label='churned_30d', horizon_days=30, kind='binary', model='mlp',
+    enabled=(30 in setting('horizons')), materialized='prediction', entity='user_id',
+    label='churned_30d', horizon_days=30, kind='binary', model='mlp',
     truth='truth__user'
 ) }}
 

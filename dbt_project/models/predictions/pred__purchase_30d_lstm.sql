@@ -1,5 +1,6 @@
 {{ config(
-    materialized='prediction', entity='user_id', label='purchased_30d', horizon_days=30, kind='binary', model='lstm',
+    enabled=(30 in setting('horizons')), materialized='prediction', entity='user_id',
+    label='purchased_30d', horizon_days=30, kind='binary', model='lstm',
     truth='truth__user'
 ) }}
 

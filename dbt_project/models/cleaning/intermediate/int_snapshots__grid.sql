@@ -3,18 +3,22 @@
 with bounds as (
     select
         min(events.occurred_at) as first_occurred_at,
-        max(events.occurred_at) as last_occurred_at
+        {%- if setting('collected_to') %}
+        timestamp '{{ setting('collected_to') }}'
+        {%- else %}
+        max(events.occurred_at)
+        {%- endif %} as log_ends_at
     from {{ ref('int_events__deduplicated') }} as events
 ),
 
 newest as (
     select
         bounds.first_occurred_at,
-        bounds.last_occurred_at,
+        bounds.log_ends_at,
         {%- if setting('newest_as_of') %}
         date_trunc('day', timestamp '{{ setting('newest_as_of') }}')
         {%- else %}
-        date_trunc('day', bounds.last_occurred_at)
+        date_trunc('day', bounds.log_ends_at)
         {%- endif %} as newest_as_of
     from bounds
 ),
@@ -32,8 +36,8 @@ grid as (
     select distinct
         stepped.as_of,
         stepped.newest_as_of,
-        stepped.last_occurred_at,
-        stepped.as_of + interval '{{ setting('horizon_days') }} days' as horizon_ends_at
+        stepped.log_ends_at,
+        stepped.as_of + interval '{{ setting('horizons') | max }} days' as horizon_ends_at
     from stepped
     where
         stepped.as_of = stepped.newest_as_of
@@ -42,7 +46,7 @@ grid as (
 
 testing as (
     select max(grid.as_of) as as_of from grid
-    where grid.horizon_ends_at <= grid.last_occurred_at
+    where grid.horizon_ends_at <= grid.log_ends_at
 ),
 
 validating as (
@@ -57,7 +61,7 @@ snapshots as (
         coalesce(grid.horizon_ends_at <= validating.as_of, false) as is_training,
         grid.as_of = grid.newest_as_of as is_newest,
         grid.as_of,
-        grid.last_occurred_at
+        grid.log_ends_at
     from grid
     cross join validating
 )

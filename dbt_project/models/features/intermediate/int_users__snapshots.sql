@@ -24,7 +24,7 @@ crossed as (
         snapshots.is_training,
         snapshots.is_newest,
         snapshots.as_of,
-        snapshots.last_occurred_at
+        snapshots.log_ends_at
     from users
     inner join snapshots
         on users.first_known_at < snapshots.as_of

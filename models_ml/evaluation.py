@@ -1,0 +1,370 @@
+"""How good scores are: metrics with bootstrap intervals, baselines to compare with, and features that leak.
+
+Labels are 0 or 1, scores are probabilities, both [rows]. A metric that is not defined on the rows at hand (an AUC
+where all labels are the same) is NaN.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import ibis
+import numpy as np
+
+from ibis_features import Examples, ExamplesError
+from ibis_features.examples import LABEL
+
+BINS = 10
+THRESHOLD = 0.5
+TOP_SHARE = 0.1
+INTERVAL = (0.025, 0.975)
+LEAST_PROBABILITY = 1e-7  # about half the distance from 1 to the float32 below it
+NUMBERS_AT_ONCE = 4_000_000
+LEAK_AUC = 0.9999
+LEAK_CATEGORIES = 50
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric, its 95% bootstrap interval, and the number of rows it was computed on."""
+
+    name: str
+    value: float
+    lower: float
+    upper: float
+    rows: int
+
+
+def evaluate(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    *,
+    entities: np.ndarray | None = None,
+    seed: int,
+    resamples: int = 200,
+) -> list[Metric]:
+    """Every metric of METRICS with a 95% percentile bootstrap interval.
+
+    `entities` (integer codes, [rows]) are resampled whole, since the rows of one entity resemble each other; without
+    them each row is resampled on its own. Raises ExamplesError on NaN or lengths that differ.
+    """
+    ranking = _Ranking(labels, scores)
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in FORMULAS}
+    for weights in _resampled(ranking.rows, entities, seed, resamples):
+        counts = ranking.counts(weights)
+        for name, formula in FORMULAS.items():
+            drawn[name].append(formula(*counts))
+    whole = ranking.counts(np.ones((1, ranking.rows)))
+    return [_with_interval(name, formula(*whole)[0], drawn[name], ranking.rows) for name, formula in FORMULAS.items()]
+
+
+def difference_interval(
+    metric: str,
+    labels: np.ndarray,
+    scores_a: np.ndarray,
+    scores_b: np.ndarray,
+    *,
+    entities: np.ndarray | None = None,
+    seed: int,
+    resamples: int = 200,
+) -> Metric:
+    """The metric of `scores_a` less that of `scores_b`, both on the same resampled rows (a paired bootstrap)."""
+    formula = FORMULAS[metric]
+    a, b = _Ranking(labels, scores_a), _Ranking(labels, scores_b)
+
+    def difference(weights: np.ndarray) -> np.ndarray:
+        return formula(*a.counts(weights)) - formula(*b.counts(weights))
+
+    drawn = [difference(weights) for weights in _resampled(a.rows, entities, seed, resamples)]
+    return _with_interval(metric, difference(np.ones((1, a.rows)))[0], drawn, a.rows)
+
+
+def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
+    """The chance that a random true label scores above a random false one; a tie counts half.
+
+    >>> roc_auc(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8]))
+    0.75
+    """
+    return _on_all_rows(_roc_auc, labels, scores)
+
+
+def pr_auc(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Average precision: the precision at each true label, going down the scores; tied scores count as one step."""
+    return _on_all_rows(_pr_auc, labels, scores)
+
+
+def log_loss(labels: np.ndarray, scores: np.ndarray) -> float:
+    """The mean of -log(probability given to what happened), in nats; scores are kept within 1e-7 of 0 and 1."""
+    return _on_all_rows(_log_loss, labels, scores)
+
+
+def brier(labels: np.ndarray, scores: np.ndarray) -> float:
+    """The mean squared difference between score and label."""
+    return _on_all_rows(_brier, labels, scores)
+
+
+def expected_calibration_error(labels: np.ndarray, scores: np.ndarray) -> float:
+    """The mean over rows of |event rate - mean score| in ten bins of equal count; tied scores share a bin."""
+    return _on_all_rows(_expected_calibration_error, labels, scores)
+
+
+def accuracy(labels: np.ndarray, scores: np.ndarray) -> float:
+    """The share of rows where score >= 0.5 agrees with the label."""
+    return _on_all_rows(_accuracy, labels, scores)
+
+
+def precision(labels: np.ndarray, scores: np.ndarray) -> float:
+    """The share of true labels among rows with score >= 0.5; NaN where there is no such row."""
+    return _on_all_rows(_precision, labels, scores)
+
+
+def recall(labels: np.ndarray, scores: np.ndarray) -> float:
+    """The share of true labels that have score >= 0.5."""
+    return _on_all_rows(_recall, labels, scores)
+
+
+def f1(labels: np.ndarray, scores: np.ndarray) -> float:
+    """The harmonic mean of precision and recall at score >= 0.5."""
+    return _on_all_rows(_f1, labels, scores)
+
+
+def top_decile_lift(labels: np.ndarray, scores: np.ndarray) -> float:
+    """The event rate among the tenth with the highest scores, over that of all rows; of tied rows a share counts."""
+    return _on_all_rows(_top_decile_lift, labels, scores)
+
+
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "roc_auc": roc_auc,
+    "pr_auc": pr_auc,
+    "log_loss": log_loss,
+    "brier": brier,
+    "expected_calibration_error": expected_calibration_error,
+    "accuracy": accuracy,
+    "precision": precision,
+    "recall": recall,
+    "f1": f1,
+    "top_decile_lift": top_decile_lift,
+}
+
+
+def base_rate_scores(train_labels: np.ndarray, n: int) -> np.ndarray:
+    """The event rate of the training rows for each of `n` rows, float32."""
+    return np.full(n, np.mean(train_labels), np.float32)
+
+
+def single_feature_scores(train_column: np.ndarray, train_labels: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """What one feature alone predicts: a logistic curve over its rank among the training rows, float32 [rows].
+
+    The curve is monotone, so its AUC is that of the feature itself in the direction learned on the training rows,
+    without the ties that bins would bring; ranks make it indifferent to skew and outliers. Missing values (NaN) get
+    the event rate of the missing training rows, drawn towards the overall one.
+    """
+    labels = np.asarray(train_labels, np.float64)
+    missing = np.isnan(train_column)
+    rate = labels.mean()
+    missing_rate = (labels[missing].sum() + rate * 10) / (missing.sum() + 10)
+    known = np.sort(train_column[~missing])
+    if not len(known) or rate in (0.0, 1.0):
+        return np.where(np.isnan(column), missing_rate, rate).astype(np.float32)
+    intercept, slope = _logistic(_rank(known, train_column[~missing]), labels[~missing])
+    curve = 1.0 / (1.0 + np.exp(-(intercept + slope * _rank(known, np.where(np.isnan(column), known[0], column)))))
+    return np.where(np.isnan(column), missing_rate, curve).astype(np.float32)
+
+
+def leak_suspects(train: Examples) -> list[tuple[str, float]]:
+    """Features that tell the label all but exactly on the training rows, with their AUC (at least 0.9999).
+
+    Numbers and booleans count in either direction, with missing values as the lowest or the highest; categories of
+    at most 50 values by the event rate of each value.
+    """
+    features = train.schema.static
+    aucs: dict[str, float] = {}
+    numbers = [feature for feature in features if feature.role == "number"]
+    width = max(1, NUMBERS_AT_ONCE * 4 // max(1, train.rows()))
+    for start in range(0, len(numbers), width):
+        some = tuple(numbers[start : start + width])
+        batches = list(Examples(train.table, replace(train.schema, features=some)).batches())
+        labels = np.concatenate([batch.column(LABEL).to_numpy(zero_copy_only=False) for batch in batches])
+        for feature in some:
+            columns = [batch.column(feature.name).to_numpy(zero_copy_only=False) for batch in batches]
+            aucs[feature.name] = _widest_auc(labels, np.concatenate(columns))
+    for feature in features:
+        if feature.role == "category":
+            aucs[feature.name] = _category_auc(train, feature.name)
+    return [(feature.name, aucs[feature.name]) for feature in features if aucs.get(feature.name, 0.0) >= LEAK_AUC]
+
+
+class _Ranking:
+    """Rows in groups of equal score, the highest first. Every metric follows from the labels within the groups."""
+
+    def __init__(self, labels: np.ndarray, scores: np.ndarray) -> None:
+        labels, scores = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
+        if labels.shape != scores.shape or labels.ndim != 1:
+            raise ExamplesError(f"labels {labels.shape} and scores {scores.shape} differ in shape; give one each a row")
+        if np.isnan(scores).any() or not np.isin(labels, (0.0, 1.0)).all():
+            raise ExamplesError("scores hold NaN, or labels other than 0 and 1; leave unlabelled rows out")
+        negated, self._group = np.unique(-scores, return_inverse=True)
+        self.scores = -negated
+        self.rows = len(labels)
+        self._positive = labels == 1
+
+    def counts(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Scores [groups], and by weights [resamples, rows] the true and false labels, [resamples, groups] each."""
+        groups = len(self.scores)
+
+        def summed(rows: np.ndarray) -> np.ndarray:
+            group = self._group[rows]
+            return np.stack([np.bincount(group, row[rows], groups) for row in weights])
+
+        return self.scores, summed(self._positive), summed(~self._positive)
+
+
+def _resampled(rows: int, entities: np.ndarray | None, seed: int, resamples: int) -> Iterator[np.ndarray]:
+    """How often each row is drawn, [some resamples, rows], until there are `resamples`."""
+    draws = np.random.default_rng(seed)
+    codes = np.arange(rows) if entities is None else np.unique(entities, return_inverse=True)[1]
+    units = int(codes.max(initial=-1)) + 1
+    at_once = max(1, NUMBERS_AT_ONCE // max(1, rows))
+    for start in range(0, resamples if rows else 0, at_once):
+        times = min(at_once, resamples - start)
+        drawn = [np.bincount(draws.integers(0, units, units), minlength=units) for _ in range(times)]
+        yield np.stack(drawn)[:, codes]
+
+
+def _with_interval(name: str, value: float, drawn: list[np.ndarray], rows: int) -> Metric:
+    values = np.concatenate([np.empty(0), *drawn])
+    values = values[~np.isnan(values)]
+    lower, upper = np.quantile(values, INTERVAL) if len(values) else (np.nan, np.nan)
+    return Metric(name, float(value), float(lower), float(upper), rows)
+
+
+def _on_all_rows(formula: "Formula", labels: np.ndarray, scores: np.ndarray) -> float:
+    ranking = _Ranking(labels, scores)
+    return float(formula(*ranking.counts(np.ones((1, ranking.rows))))[0])
+
+
+# Below, `scores` are [groups] and fall; `positive` and `negative` are how many true and false labels each group holds,
+# [resamples, groups]. A formula returns [resamples].
+
+Formula = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def _roc_auc(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    above = np.cumsum(positive, axis=1) - positive / 2
+    return _ratio((negative * above).sum(axis=1), positive.sum(axis=1) * negative.sum(axis=1))
+
+
+def _pr_auc(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    found = np.cumsum(positive, axis=1)
+    precisions = found / np.maximum(found + np.cumsum(negative, axis=1), 1e-300)
+    return _ratio((positive * precisions).sum(axis=1), positive.sum(axis=1))
+
+
+def _log_loss(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    kept = np.clip(scores, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    return _ratio(-(positive @ np.log(kept) + negative @ np.log1p(-kept)), (positive + negative).sum(axis=1))
+
+
+def _brier(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    return _ratio(positive @ (1 - scores) ** 2 + negative @ scores**2, (positive + negative).sum(axis=1))
+
+
+def _expected_calibration_error(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    counts = positive + negative
+    total = counts.sum(axis=1)
+    middle = np.cumsum(counts, axis=1) - counts / 2
+    bins = np.minimum(BINS - 1, BINS * middle / np.maximum(total, 1)[:, None]).astype(np.int64)
+    bins += BINS * np.arange(len(bins))[:, None]
+    excess = np.bincount(bins.ravel(), (positive - scores * counts).ravel(), BINS * len(bins)).reshape(-1, BINS)
+    return _ratio(np.abs(excess).sum(axis=1), total)
+
+
+def _accuracy(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    said_true = scores >= THRESHOLD
+    right = positive[:, said_true].sum(axis=1) + negative[:, ~said_true].sum(axis=1)
+    return _ratio(right, (positive + negative).sum(axis=1))
+
+
+def _precision(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    said_true = scores >= THRESHOLD
+    return _ratio(positive[:, said_true].sum(axis=1), (positive + negative)[:, said_true].sum(axis=1))
+
+
+def _recall(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    return _ratio(positive[:, scores >= THRESHOLD].sum(axis=1), positive.sum(axis=1))
+
+
+def _f1(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    said_true = scores >= THRESHOLD
+    said = (positive + negative)[:, said_true].sum(axis=1)
+    return _ratio(2 * positive[:, said_true].sum(axis=1), said + positive.sum(axis=1))
+
+
+def _top_decile_lift(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    counts = positive + negative
+    wanted = TOP_SHARE * counts.sum(axis=1, keepdims=True)
+    before = np.cumsum(counts, axis=1) - counts
+    share = np.clip((wanted - before) / np.maximum(counts, 1e-300), 0.0, 1.0)
+    return _ratio((share * positive).sum(axis=1), TOP_SHARE * positive.sum(axis=1))
+
+
+FORMULAS: dict[str, Formula] = {
+    "roc_auc": _roc_auc,
+    "pr_auc": _pr_auc,
+    "log_loss": _log_loss,
+    "brier": _brier,
+    "expected_calibration_error": _expected_calibration_error,
+    "accuracy": _accuracy,
+    "precision": _precision,
+    "recall": _recall,
+    "f1": _f1,
+    "top_decile_lift": _top_decile_lift,
+}
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole, NaN where the whole is 0."""
+    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+
+
+def _rank(known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The share of `known` (sorted) below each value, ties counting half, from -0.5 to 0.5."""
+    places = np.searchsorted(known, values, "left") + np.searchsorted(known, values, "right")
+    return places / (2 * len(known)) - 0.5
+
+
+def _logistic(x: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Intercept and slope of a logistic regression with a faint ridge, by Newton's method."""
+    design = np.stack([np.ones_like(x), x], axis=1)
+    ridge = 1e-2 * np.eye(2)
+    coefficients = np.zeros(2)
+    for _ in range(30):
+        p = 1.0 / (1.0 + np.exp(-design @ coefficients))
+        gradient = design.T @ (labels - p) - ridge @ coefficients
+        step = np.linalg.solve((design * (p * (1 - p))[:, None]).T @ design + ridge, gradient)
+        coefficients += np.clip(step, -2.0, 2.0)
+        if np.abs(step).max() < 1e-9:
+            break
+    return float(coefficients[0]), float(coefficients[1])
+
+
+def _widest_auc(labels: np.ndarray, values: np.ndarray) -> float:
+    """The AUC further from a half, with missing values lowest or highest; 0 where labels are all the same."""
+    missing = np.isnan(values)
+    aucs = [roc_auc(labels, np.where(missing, end, values)) for end in ((-np.inf, np.inf) if missing.any() else (0.0,))]
+    return float(np.nan_to_num(max(max(auc, 1 - auc) for auc in aucs)))
+
+
+def _category_auc(train: Examples, name: str) -> float:
+    """The AUC of each value's event rate, NULL being a value; 0 where there are more than LEAK_CATEGORIES."""
+    table = train.table.select(
+        value=train.table[name].cast("string"), label=train.table[train.schema.label].cast("int8")
+    )
+    counted = table.group_by("value").aggregate(rows=ibis._.count(), positive=ibis._.label.sum())
+    counts = counted.limit(LEAK_CATEGORIES + 2).to_pyarrow()
+    if counts.num_rows > LEAK_CATEGORIES + 1:
+        return 0.0
+    positive = counts["positive"].to_numpy().astype(np.float64)
+    rows = counts["rows"].to_numpy().astype(np.float64)
+    order = np.argsort(-positive / rows, kind="stable")
+    auc = _roc_auc(order, positive[order][None], (rows - positive)[order][None])[0]
+    return float(np.nan_to_num(auc))

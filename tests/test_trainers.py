@@ -1,0 +1,428 @@
+"""Every family keeps the protocol: it learns, refuses what it cannot read, and scores the same after a round trip."""
+
+import io
+import json
+import math
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import duckdb
+import ibis
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ibis_features import ArtifactError, ConfigError, Examples, ExamplesError, read_examples, read_schema
+from models_ml.evaluation import log_loss, roc_auc
+from models_ml.trainer import TRAINERS, FittedModel, merged_params, trainer
+
+STATIC = """
+    user_id, timestamp '2024-01-01' as as_of, label,
+    case when user_id % 11 = 0 then null else signal * 100 end as spend,
+    if(user_id % 13 < 3, ['nan', 'inf', '-inf'][1 + user_id % 13]::double, noise) as ratio,
+    signal > 0.5 as is_member, (noise * 50)::decimal(6, 2) as price, 7 as constant, null::integer as never,
+    case when user_id % 7 = 0 then null else chr(97 + (signal * 5)::int) end as city,
+    if(user_id % 9 = 0, null, [signal, noise, 0])::float[3] as taste
+"""
+SEQUENCES = """
+    list_transform(range(user_id % 9), i -> if(i % 4 = 3, null, (signal * 10 + i)::double)) as gaps,
+    if(user_id % 9 = 0, null, list_transform(range(user_id % 9), i -> if(signal > 0.5, 'buy', 'view'))) as kinds
+"""
+FAST: dict[str, dict[str, Any]] = {
+    "xgboost": {"n_estimators": 40, "max_depth": 3, "eta": 0.2, "early_stopping_rounds": 10},
+    "mlp": {"units": 16, "epochs": 6, "learning_rate": 0.01},
+    "lstm": {"units": 8, "dense_units": 16, "epochs": 4, "max_length": 6, "learning_rate": 0.02},
+}
+FAMILIES = sorted(TRAINERS)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> dict[str, FittedModel]:
+    return {family: _fit(family, *_parts(family)) for family in FAMILIES}
+
+
+@pytest.fixture(scope="module")
+def batches() -> dict[str, pa.RecordBatch]:
+    return {family: _batch(_parts(family)[1]) for family in FAMILIES}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_learns_and_scores_are_probabilities(family: str, fitted: Any, batches: Any) -> None:
+    scores = fitted[family].predict(batches[family])
+    assert scores.dtype == np.float32
+    assert scores.shape == (batches[family].num_rows,)
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert roc_auc(_labels(batches[family]), scores) > 0.85
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_dumped_model_loads_and_gives_the_same_scores_and_bytes(family: str, fitted: Any, batches: Any) -> None:
+    parts = fitted[family].dump()
+    loaded = trainer(family).load(parts, fitted[family].schema)
+    assert np.array_equal(loaded.predict(batches[family]), fitted[family].predict(batches[family]))
+    assert loaded.dump() == parts
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_same_rows_and_seed_give_the_same_model(family: str, fitted: Any, batches: Any) -> None:
+    again = _fit(family, *_parts(family))
+    if family == "xgboost":
+        assert again.dump() == fitted[family].dump()
+    assert again.predict(batches[family]) == pytest.approx(fitted[family].predict(batches[family]), abs=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_order_in_which_rows_lie_does_not_matter(family: str, fitted: Any, batches: Any) -> None:
+    con = _connection()
+    con.execute(f"create table shuffled as {_select(family, 600, 0)} order by hash(user_id)")
+    again = _fit(family, _examples(con, "shuffled"), _parts(family)[1])
+    assert again.predict(batches[family]) == pytest.approx(fitted[family].predict(batches[family]), abs=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_many_threads_get_the_scores_that_one_gets(family: str, fitted: Any, batches: Any) -> None:
+    model = trainer(family).load(fitted[family].dump(), fitted[family].schema)
+    batch = batches[family]
+    pieces = [batch.slice(start, 1 + start % 70) for start in range(0, 140, 3)]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(model.predict, pieces))
+    for piece, scores in zip(pieces, together, strict=True):
+        assert scores == pytest.approx(fitted[family].predict(piece), abs=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_columns_come_in_any_order_and_an_empty_batch_gives_no_scores(family: str, fitted: Any, batches: Any) -> None:
+    batch, model = batches[family], fitted[family]
+    turned = batch.select(batch.schema.names[::-1])
+    assert np.array_equal(model.predict(turned), model.predict(batch))
+    assert model.predict(batch.slice(0, 0)).shape == (0,)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_training_never_saw_still_gets_a_score(family: str, fitted: Any, batches: Any) -> None:
+    batch = batches[family].slice(0, 3)
+    strange = {name: batch.column(name) for name in batch.schema.names}
+    strange["constant"] = pa.array([None, math.inf, 1e30], pa.float32())
+    strange["never"] = pa.array([1.0, math.nan, -1e30], pa.float32())
+    strange["city"] = pa.array(["Atlantis", None, ""], pa.string())
+    strange["taste"] = pa.array([[math.nan, None, 1e30], None, [1, 2, 3]], pa.list_(pa.float32()))
+    if family == "lstm":
+        strange["gaps"] = pa.array([[None, math.inf], None, list(range(300))], pa.list_(pa.float32()))
+        strange["kinds"] = pa.array([["?", None], [], ["buy"] * 300], pa.list_(pa.string()))
+    assert np.isfinite(fitted[family].predict(pa.RecordBatch.from_pydict(strange))).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nan_and_infinity_are_missing_as_null_is(family: str, fitted: Any, batches: Any) -> None:
+    batch = batches[family].slice(0, 4)
+    place = batch.schema.get_field_index("ratio")
+    absent = batch.set_column(place, "ratio", pa.array([None] * 4, pa.float32()))
+    odd = batch.set_column(place, "ratio", pa.array([math.nan, math.inf, -math.inf, None], pa.float32()))
+    assert np.array_equal(fitted[family].predict(odd), fitted[family].predict(absent))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("label", "kind"), [("false", "positive"), ("true", "negative")])
+def test_training_rows_of_one_kind_are_refused(family: str, label: str, kind: str) -> None:
+    con = _connection()
+    con.execute(f"create table examples as select * replace ({label} as label) from ({_select(family, 40, 0)})")
+    train = _examples(con, "examples")
+    with pytest.raises(ExamplesError, match=f"no {kind} label in the training rows.*change the horizon"):
+        _fit(family, train, train)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_validation_row_is_refused(family: str) -> None:
+    train, validate = _parts(family)
+    nothing = Examples(validate.table.filter(validate.table.user_id < 0), validate.schema)
+    with pytest.raises(ExamplesError, match="no labelled validation row"):
+        _fit(family, train, nothing)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_balanced_classes_raise_the_scores_of_a_rare_label(family: str) -> None:
+    con = _connection()
+    rare = "select * replace (label and user_id % 4 = 0 as label) from"
+    con.execute(f"create table train as {rare} ({_select(family, 600, 0)})")
+    con.execute(f"create table validate as {rare} ({_select(family, 300, 1)})")
+    train, validate = _examples(con, "train"), _examples(con, "validate")
+    plain = _fit(family, train, validate).predict(_batch(validate)).mean()
+    balanced = _fit(family, train, validate, class_weight="balanced").predict(_batch(validate)).mean()
+    assert balanced > plain + 0.1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_params_out_of_bounds_and_unknown_class_weights_are_named(family: str) -> None:
+    train, validate = _parts(family)
+    bounds = trainer(family).BOUNDS  # type: ignore[attr-defined]
+    assert set(bounds) == set(trainer(family).DEFAULT_PARAMS)
+    name = "n_estimators" if family == "xgboost" else "epochs"
+    for value in (0, 2.5, "10", True, None):
+        with pytest.raises(ConfigError, match=rf"params.{name}={value!r}.*a whole number from 1 to"):
+            _fit(family, train, validate, params={name: value})
+    with pytest.raises(ConfigError, match="unknown class_weight 'heavy'; known: balanced"):
+        _fit(family, train, validate, class_weight="heavy")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_progress_rises_from_reading_to_one(family: str) -> None:
+    told: list[tuple[str, float]] = []
+    train, validate = _parts(family)
+    params = merged_params(family, FAST[family])
+    trainer(family).fit(
+        train, validate, params=params, seed=1, class_weight=None, progress=lambda step, done: told.append((step, done))
+    )
+    shares = [done for step, done in told if step == "training"]
+    assert told[0] == ("reading", 0.0)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert len(shares) > 3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_parts_that_do_not_fit_are_refused(family: str, fitted: Any) -> None:
+    parts, schema = fitted[family].dump(), fitted[family].schema
+    first, second = parts
+    for damaged in (
+        {},
+        {first: parts[first]},
+        {**parts, "more.bin": b""},
+        {**parts, first: b"garbage"},
+        {**parts, second: b"[]"},
+        {**parts, second: parts[second][: len(parts[second]) // 2]},
+    ):
+        with pytest.raises(ArtifactError, match="train anew"):
+            trainer(family).load(damaged, schema)
+    fewer = type(schema)(schema.entity, schema.as_of, schema.label, schema.features[1:])
+    with pytest.raises(ArtifactError, match="columns of the feature schema"):
+        trainer(family).load(parts, fewer)
+
+
+def test_early_stopping_stops_trees_and_keeps_the_best_round() -> None:
+    train, validate = _noise()
+    model = _fit("xgboost", train, validate, params={"n_estimators": 500, "early_stopping_rounds": 5})
+    assert model.booster.num_boosted_rounds() < 50  # type: ignore[attr-defined]
+
+
+def test_early_stopping_stops_a_network_and_keeps_the_best_weights() -> None:
+    train, validate = _noise()
+    epochs: list[float] = []
+    params = merged_params("mlp", {**FAST["mlp"], "epochs": 200, "patience": 2, "learning_rate": 0.05})
+    model = trainer("mlp").fit(
+        train, validate, params=params, seed=1, class_weight=None, progress=lambda step, done: epochs.append(done)
+    )
+    assert len(epochs) < 60
+    batch = _batch(validate)
+    # Noise cannot be learned: the best epoch is little worse than the base rate, the last one much.
+    assert log_loss(_labels(batch), model.predict(batch)) < 0.72
+
+
+def test_trees_read_a_margin_whose_logistic_is_the_score_bit_for_bit_as_duckdb_computes_it(
+    fitted: Any, batches: Any
+) -> None:
+    margins, scores = fitted["xgboost"].margin(batches["xgboost"]), fitted["xgboost"].predict(batches["xgboost"])
+    assert margins.dtype == np.float32
+    con = duckdb.connect()
+    con.register("margins", pa.table({"margin": margins}))
+    in_sql = con.execute("select (1.0 / (1.0 + exp(-(margin::double))))::float as score from margins").fetchnumpy()
+    assert np.array_equal(in_sql["score"], scores)
+
+
+def test_margins_beyond_the_range_of_exp_give_zero_and_one(fitted: Any, batches: Any, monkeypatch: Any) -> None:
+    model = trainer("xgboost").load(fitted["xgboost"].dump(), fitted["xgboost"].schema)
+    extreme = np.array([-1e30, -750, -710, 710, 1e30], np.float32)
+    monkeypatch.setattr(model, "margin", lambda batch: extreme)
+    assert model.predict(batches["xgboost"].slice(0, 5)).tolist() == [0, 0, 0, 1, 1]
+
+
+def test_importance_sums_to_one_names_features_and_puts_the_signal_before_the_noise(fitted: Any) -> None:
+    shares = fitted["xgboost"].importance()
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert set(shares) == set(fitted["xgboost"].schema.names)
+    assert shares["taste"] + shares["spend"] > 0.5 > shares["price"]
+    assert fitted["mlp"].importance() == {} == fitted["lstm"].importance()
+
+
+def test_trees_deeper_than_the_sql_scorer_holds_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"params\.max_depth=9 .* from 1 to 8"):
+        _fit("xgboost", *_parts("xgboost"), params={"max_depth": 9})
+
+
+@pytest.mark.parametrize("family", ["xgboost", "mlp"])
+def test_sequences_are_refused_where_they_cannot_be_read(family: str) -> None:
+    with pytest.raises(ConfigError, match=r"gaps, kinds.*model='lstm'"):
+        _fit(family, *_parts("lstm"))
+
+
+def test_an_lstm_without_a_sequence_is_refused() -> None:
+    with pytest.raises(ConfigError, match="lstm needs a sequence"):
+        _fit("lstm", *_parts("mlp"))
+
+
+def test_sequences_of_unequal_length_in_a_row_are_refused_in_training_and_in_scoring(fitted: Any, batches: Any) -> None:
+    con = _connection()
+    con.execute(f"create table examples as select * replace ([1, 2] as gaps) from ({_select('lstm', 60, 0)})")
+    ragged = _examples(con, "examples")
+    with pytest.raises(ExamplesError, match="'gaps' and 'kinds' differ in length"):
+        _fit("lstm", ragged, ragged)
+    with pytest.raises(ExamplesError, match="'gaps' and 'kinds' differ in length"):
+        fitted["lstm"].predict(_batch(ragged))
+
+
+def test_an_lstm_reads_sequences_alone() -> None:
+    con = _connection()
+    columns = "user_id, as_of, label, kinds"
+    con.execute(f"create table examples as select {columns} from ({_select('lstm', 300, 0)})")
+    examples = _examples(con, "examples")
+    model = _fit("lstm", examples, examples)
+    empty, full = (
+        pa.array([[], ["buy"] * 4], pa.list_(pa.string())),
+        pa.array([None, ["buy"] * 4], pa.list_(pa.string())),
+    )
+    assert model.predict(pa.record_batch({"kinds": empty})) == pytest.approx(
+        model.predict(pa.record_batch({"kinds": full}))
+    )
+
+
+SEQUENCE = st.lists(st.tuples(st.floats(-1e3, 1e3, width=32), st.sampled_from(["buy", "view", "new"])), max_size=9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(sequences=st.lists(SEQUENCE, min_size=1, max_size=6))
+def test_padding_never_changes_a_score(fitted: Any, batches: Any, sequences: list[Any]) -> None:
+    model = fitted["lstm"]
+    together = model.predict(_with_sequences(batches["lstm"], sequences))
+    for place, sequence in enumerate(sequences):
+        rows = _with_sequences(batches["lstm"].slice(place), [sequence])
+        assert model.predict(rows)[0] == pytest.approx(together[place], abs=1e-6)
+
+
+def test_only_the_newest_steps_count() -> None:
+    train, validate = _parts("lstm")
+    model = _fit("lstm", train, validate, params={"max_length": 3})
+    newest = [(1.0, "buy"), (2.0, "view"), (3.0, "buy")]
+    batch = _batch(validate)
+    short, long = _with_sequences(batch, [newest]), _with_sequences(batch, [[(9.0, "view")] * 40 + newest])
+    other = _with_sequences(batch, [[(9.0, "view"), *newest[1:]]])
+    assert np.array_equal(model.predict(short), model.predict(long))
+    assert not np.array_equal(model.predict(short), model.predict(other))
+
+
+@pytest.mark.parametrize("family", ["mlp", "lstm"])
+def test_more_rows_than_max_rows_are_sampled_by_the_seed(family: str) -> None:
+    train, validate = _parts(family)
+    batch = _batch(validate)
+    sampled = [_fit(family, train, validate, params={"max_rows": 100, "epochs": 1}).predict(batch) for _ in range(2)]
+    assert np.array_equal(sampled[0], sampled[1])
+    whole = _fit(family, train, validate, params={"epochs": 1}).predict(batch)
+    assert not np.allclose(sampled[0], whole, atol=1e-3)
+
+
+def test_scores_at_many_batch_sizes_build_one_graph(fitted: Any, batches: Any) -> None:
+    traces = []
+    network = fitted["lstm"].network
+    original = type(network).call
+    try:
+        type(network).call = lambda *args, **named: (traces.append(1), original(*args, **named))[1]
+        for size in range(1, 20):
+            fitted["lstm"].predict(batches["lstm"].slice(0, size))
+    finally:
+        type(network).call = original
+    assert traces == []
+
+
+def test_weights_that_hold_objects_or_other_shapes_are_refused(fitted: Any) -> None:
+    model = fitted["mlp"]
+    parts = model.dump()
+    with np.load(io.BytesIO(parts["weights.npz"])) as arrays:
+        weights = {name: arrays[name] for name in arrays.files}
+    first = next(iter(weights))
+    for damaged in (
+        {**weights, first: np.array([{"a": 1}], dtype=object)},
+        {**weights, first: weights[first].T[:-1]},
+        {**weights, first: weights[first].astype(np.float16)},
+        {name: values for name, values in weights.items() if name != first},
+    ):
+        buffer = io.BytesIO()
+        np.savez(buffer, **damaged)
+        with pytest.raises(ArtifactError, match="train anew"):
+            trainer("mlp").load({**parts, "weights.npz": buffer.getvalue()}, model.schema)
+
+
+def test_settings_of_a_network_hold_no_code(fitted: Any) -> None:
+    state = json.loads(fitted["lstm"].dump()["network.json"])
+    assert set(state) == {"family", "params", "encoding"}
+    with pytest.raises(ArtifactError, match="not a mlp"):
+        trainer("mlp").load({**fitted["lstm"].dump(), "network.json": _without_length(state)}, fitted["lstm"].schema)
+
+
+def _without_length(state: dict[str, Any]) -> bytes:
+    params = dict(trainer("mlp").DEFAULT_PARAMS)
+    return json.dumps({**state, "params": params}).encode()
+
+
+def _fit(
+    family: str, train: Examples, validate: Examples, *, params: dict[str, Any] | None = None, class_weight: Any = None
+) -> FittedModel:
+    merged = merged_params(family, {**FAST[family], **(params or {})})
+    return trainer(family).fit(
+        train, validate, params=merged, seed=5, class_weight=class_weight, progress=lambda step, done: None
+    )
+
+
+def _parts(family: str) -> tuple[Examples, Examples]:
+    con = _connection()
+    con.execute(f"create table train as {_select(family, 600, 0)}")
+    con.execute(f"create table validate as {_select(family, 200, 1)}")
+    return _examples(con, "train"), _examples(con, "validate")
+
+
+def _noise() -> tuple[Examples, Examples]:
+    con = _connection()
+    for name, draw in (("train", 0), ("validate", 1)):
+        columns = ", ".join(
+            f"md5_number_lower(user_id || '{draw}{i}') / 2 ** 64 as x{i}" for i in range(8)
+        )
+        con.execute(
+            f"create table {name} as select user_id, timestamp '2024-01-01' as as_of, {columns}, "
+            f"md5_number_lower(user_id || 'label{draw}') % 2 = 0 as label from range(400) as numbers(user_id)"
+        )
+    return _examples(con, "train"), _examples(con, "validate")
+
+
+def _select(family: str, rows: int, draw: int) -> str:
+    """Rows whose label follows `signal` with some noise; `draw` tells one set of rows from another."""
+    columns = f"{STATIC}, {SEQUENCES}" if family == "lstm" else STATIC
+    uniform = "md5_number_lower(user_id || '{}') / 2 ** 64"
+    return (
+        f"select {columns} from (select user_id, {uniform.format(f'signal{draw}')} as signal, "
+        f"{uniform.format(f'noise{draw}')} as noise, "
+        f"signal + 0.1 * {uniform.format(f'label{draw}')} > 0.55 as label from range({rows}) as numbers(user_id))"
+    )
+
+
+def _connection() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect()
+
+
+def _examples(con: duckdb.DuckDBPyConnection, relation: str) -> Examples:
+    schema = read_schema(con, relation, entity="user_id", label="label")
+    return read_examples(ibis.duckdb.from_connection(con), relation, schema)
+
+
+def _batch(examples: Examples) -> pa.RecordBatch:
+    return next(examples.batches())
+
+
+def _labels(batch: pa.RecordBatch) -> np.ndarray:
+    return batch.column("__label").to_numpy(zero_copy_only=False)
+
+
+def _with_sequences(batch: pa.RecordBatch, sequences: list[list[tuple[float, str]]]) -> pa.RecordBatch:
+    """The first rows of the batch with these sequences of (gap, kind)."""
+    columns = {name: batch.column(name).slice(0, len(sequences)) for name in batch.schema.names}
+    columns["gaps"] = pa.array([[gap for gap, _ in steps] for steps in sequences], pa.list_(pa.float32()))
+    columns["kinds"] = pa.array([[kind for _, kind in steps] for steps in sequences], pa.list_(pa.string()))
+    return pa.RecordBatch.from_pydict(columns)
