@@ -75,7 +75,8 @@ def matrix(batch: pa.RecordBatch, columns: tuple[MatrixColumn, ...]) -> np.ndarr
 
 def columns_to_json(columns: tuple[MatrixColumn, ...]) -> list[dict[str, Any]]:
     return [
-        {"feature": c.feature, "role": c.role, "position": c.position, "vocabulary": list(c.vocabulary)} for c in columns
+        {"feature": c.feature, "role": c.role, "position": c.position, "vocabulary": list(c.vocabulary)}
+        for c in columns
     ]
 
 

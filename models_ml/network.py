@@ -220,12 +220,20 @@ def fit_network(
     encoding = _fit_statistics(blank, squashed)
     rows = encoding.standardise(squashed)
     validate_rows, validate_labels = _read(validate, encoding, params["max_rows"], draws)
-    validate_rows = encoding.standardise(validate_rows)
     with BUILDING:
         keras.utils.set_random_seed(seed)
         network = build(encoding, params)
     network.get_layer("logit").bias.assign([_log_odds(labels, weight)])
-    _train(network, rows, labels, validate_rows, validate_labels, params, weight, draws, progress)
+    _train(
+        network,
+        rows,
+        labels,
+        validate=(encoding.standardise(validate_rows), validate_labels),
+        params=params,
+        weight=weight,
+        draws=draws,
+        progress=progress,
+    )
     return NetworkModel(family, network, encoding, params, train.schema)
 
 
@@ -483,8 +491,8 @@ def _train(
     network: Any,
     rows: Encoded,
     labels: np.ndarray,
-    validate_rows: Encoded,
-    validate_labels: np.ndarray,
+    *,
+    validate: tuple[Encoded, np.ndarray],
     params: Mapping[str, Any],
     weight: float,
     draws: np.random.Generator,
@@ -497,6 +505,7 @@ def _train(
     optimiser.exclude_from_weight_decay(var_names=["bias"])
     network.compile(optimizer=optimiser, loss=keras.losses.BinaryCrossentropy(from_logits=True))
     logits = _compiled(network)
+    validate_rows, validate_labels = validate
     best, kept, stale = np.inf, network.get_weights(), 0
     for epoch in range(params["epochs"]):
         progress("training", epoch / params["epochs"])

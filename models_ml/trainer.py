@@ -66,7 +66,7 @@ def trainer(name: str) -> Trainer:
     """The module of a model family, imported now and not before (TensorFlow takes seconds)."""
     if name not in TRAINERS:
         raise ConfigError(f"unknown model '{name}'; known: {', '.join(TRAINERS)}")
-    return importlib.import_module(TRAINERS[name])  # type: ignore[return-value]
+    return importlib.import_module(TRAINERS[name])
 
 
 def merged_params(name: str, params: Mapping[str, Any]) -> dict[str, Any]:

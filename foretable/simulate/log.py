@@ -12,14 +12,15 @@ import numpy as np
 
 from foretable.simulate.lives import SHOPPING, Sessions, draw_category
 from foretable.simulate.words import BRANDS, CATEGORIES, CHANNELS, DEVICES, QUERY_FORMS, TYPE_CODE
-from foretable.simulate.world import Array, Calendar, Items, Users
+from foretable.simulate.world import SESSION_RATE, Array, Calendar, Items, Users
 
 Columns = dict[str, Array]
 
 DAY_MS = 86_400_000
 SPACING_MS = 6_000
 _OPENS_MS, _CLOSES_MS = 6 * 3_600_000, DAY_MS - 60_000  # sessions lie between these times of day
-_MOST_VIEWS = 12
+LEISURE = 0.7  # views more, in a session of the median user
+_MOST_VIEWS = 14
 # Position of an event in its session: views come at 100, 110, 120, ... with what follows from each behind it.
 _REGISTER, _IMPRESSION, _CLICK, _SEARCH, _VIEW, _FAVOURITE, _CART = 0, 1, 2, 3, 100, 1, 2
 _REMOVE, _PURCHASE, _SHARE, _RETURN = 900, 910, 990, 1000
@@ -45,7 +46,9 @@ def make_events(
     # How keen a session is shows in how much is looked at, for how long, and in what goes into the cart.
     keen = np.sqrt(np.minimum(sessions.chance, 0.6))
     category = np.where(sessions.state == SHOPPING, sessions.mission, draw_category(users, sessions.user, rng))
-    views = np.minimum(1 + rng.poisson(0.25 + 2.6 * keen), _MOST_VIEWS)
+    # Who comes rarely looks at more at a time.
+    leisure = LEISURE * (users.rate[sessions.user] / SESSION_RATE[0]) ** -0.5
+    views = np.minimum(1 + rng.poisson(1.6 * keen + leisure), _MOST_VIEWS)
     lines = np.where(sessions.bought, 1 + (rng.random(count) < 0.22) + (rng.random(count) < 0.08), 0)
     views = np.maximum(views, lines)
     left = (rng.random((2, count)) < np.minimum(2.6 * sessions.chance, 0.85)).sum(axis=0)  # in the cart

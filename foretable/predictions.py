@@ -1,0 +1,112 @@
+"""What a warehouse knows about its predictions: what is trained, how good it is beside its baselines, what is scored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import duckdb
+
+BASELINES = ("base_rate", "recency", "truth")
+
+
+def list_predictions(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """One row a prediction that serves, sorted by name; the metrics are those of the test snapshots."""
+    models = _rows(
+        con,
+        """
+        select
+            models.prediction, models.version, models.model, models.kind, models.entity, models.label,
+            models.horizon_days, models.trained_at, models.train_rows, models.validate_rows, models.test_rows,
+            models.split, models.train_seconds
+        from foretable.active as active
+        inner join foretable.models as models
+            on active.prediction = models.prediction and active.version = models.version
+        order by models.prediction
+        """,
+    )
+    metrics = {
+        (row["prediction"], row["scored_by"], row["metric"]): row
+        for row in _rows(
+            con,
+            """
+            select metrics.prediction, metrics.scored_by, metrics.metric, metrics.value, metrics.lower, metrics.upper
+            from foretable.metrics as metrics
+            inner join foretable.active as active
+                on metrics.prediction = active.prediction and metrics.version = active.version
+            where metrics.split = 'test'
+            """,
+        )
+    }
+    scored = {
+        row["prediction"]: row
+        for row in _rows(
+            con,
+            """
+            select runs.prediction, runs.as_of, runs.row_count
+            from foretable.runs as runs
+            qualify row_number() over (partition by runs.prediction order by runs.rowid desc) = 1
+            """,
+        )
+    }
+    return [_described(model, metrics, scored.get(model["prediction"], {})) for model in models]
+
+
+def runs_of(con: duckdb.DuckDBPyConnection, run_id: str) -> list[dict[str, Any]]:
+    """What one build did with each prediction, in its order."""
+    return _rows(
+        con,
+        "select prediction, version, reason, row_count, seconds, is_trained, is_scored from foretable.runs "
+        "where run_id = ? order by rowid",
+        [run_id],
+    )
+
+
+def has_state(con: duckdb.DuckDBPyConnection) -> bool:
+    """Has foretable ever built this warehouse?"""
+    found = con.execute(
+        "select count(*) from duckdb_tables() "
+        "where database_name = current_database() and schema_name = 'foretable' and table_name in ('active', 'runs')"
+    ).fetchone()
+    return bool(found and found[0] == 2)
+
+
+def share_of_the_way(model: float | None, recency: float | None, truth: float | None) -> float | None:
+    """How far the model has come from what recency alone tells towards what can be known at all."""
+    if model is None or recency is None or truth is None or truth <= recency:
+        return None
+    return (model - recency) / (truth - recency)
+
+
+def _described(
+    model: Mapping[str, Any], metrics: Mapping[tuple[str, str, str], Mapping[str, Any]], scored: Mapping[str, Any]
+) -> dict[str, Any]:
+    name = model["prediction"]
+
+    def metric(scored_by: str, metric_name: str, column: str = "value") -> float | None:
+        value = metrics.get((name, scored_by, metric_name), {}).get(column)
+        return None if value is None or value != value else value  # NaN: not defined on these rows
+
+    split = json.loads(model["split"])
+    described = {key: value for key, value in model.items() if key != "split"}
+    for part in ("train", "validate", "test"):
+        days = split.get(part) or [None]
+        described |= {f"{part}_from": days[0], f"{part}_to": days[-1]}
+    described["roc_auc"] = metric("model", "roc_auc")
+    described["roc_auc_lower"] = metric("model", "roc_auc", "lower")
+    described["roc_auc_upper"] = metric("model", "roc_auc", "upper")
+    described["pr_auc"] = metric("model", "pr_auc")
+    described["log_loss"] = metric("model", "log_loss")
+    for baseline in BASELINES:
+        described[f"{baseline}_roc_auc"] = metric(baseline, "roc_auc")
+    described["scored_as_of"] = scored.get("as_of")
+    described["scored_rows"] = scored.get("row_count")
+    return described
+
+
+def _rows(con: duckdb.DuckDBPyConnection, sql: str, values: list[Any] | None = None) -> list[dict[str, Any]]:
+    cursor = con.execute(sql, values or [])
+    names = [column[0] for column in cursor.description or []]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
