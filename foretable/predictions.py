@@ -1,9 +1,11 @@
-"""What a warehouse knows about its predictions: what is trained, how good it is beside its baselines, what is scored."""
+"""What a warehouse knows of its predictions: what is trained, how good it is beside its baselines, what is scored."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -87,12 +89,12 @@ def _described(
 
     def metric(scored_by: str, metric_name: str, column: str = "value") -> float | None:
         value = metrics.get((name, scored_by, metric_name), {}).get(column)
-        return None if value is None or value != value else value  # NaN: not defined on these rows
+        return None if value is None or math.isnan(value) else value  # NaN: not defined on these rows
 
     split = json.loads(model["split"])
     described = {key: value for key, value in model.items() if key != "split"}
     for part in ("train", "validate", "test"):
-        days = split.get(part) or [None]
+        days = [datetime.fromisoformat(day) for day in split.get(part, [])] or [None]
         described |= {f"{part}_from": days[0], f"{part}_to": days[-1]}
     described["roc_auc"] = metric("model", "roc_auc")
     described["roc_auc_lower"] = metric("model", "roc_auc", "lower")

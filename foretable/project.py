@@ -74,7 +74,9 @@ def read_yaml(text: str, *, place: str) -> dict[str, Any]:
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:
         reason = getattr(error, "problem", None) or "it cannot be parsed"
-        raise Refusal(f"{place} is not YAML ({reason}); write it like '{{source: contract, horizon_days: 30}}'") from None
+        raise Refusal(
+            f"{place} is not YAML ({reason}); write it like '{{source: contract, horizon_days: 30}}'"
+        ) from None
     if found is None:
         return {}
     if not isinstance(found, dict):
@@ -87,8 +89,8 @@ def check_warehouse(warehouse: Path) -> Path:
     warehouse = warehouse.absolute()
     if warehouse.stem.lower() in TAKEN_NAMES:
         raise Refusal(
-            f"the warehouse cannot be named {warehouse.name}: '{warehouse.stem}' is also the name of a schema in it, and "
-            "DuckDB could not tell them apart; name it warehouse.duckdb, say"
+            f"the warehouse cannot be named {warehouse.name}: '{warehouse.stem}' is also the name of a schema in it, "
+            "and DuckDB could not tell them apart; name it warehouse.duckdb, say"
         )
     if warehouse.is_dir():
         raise Refusal(f"{warehouse} is a folder; --warehouse names a file, such as {warehouse.name}/warehouse.duckdb")
@@ -124,13 +126,18 @@ def check_data(project: Project, chosen: Mapping[str, Any], data: Path | None) -
         raise Refusal(f"'{data}' is a file; name the folder that holds it with --data FOLDER")
     if reads_contract and not any(_tables_files(data, "events")):
         raise Refusal(
-            f"folder '{data}' holds no events; expected events.parquet, events.csv, events.csv.gz or events.jsonl, or a "
-            f"folder events/ of such files; {how}"
+            f"folder '{data}' holds no events; expected events.parquet, events.csv, events.csv.gz or events.jsonl, "
+            f"or a folder events/ of such files; {how}"
         )
     if not reads_contract:
         for name in named_files:
             if not any(data.glob(name)):
                 raise Refusal(f"folder '{data}' holds no {name}, which the source '{source}' reads; {how}")
+
+
+def known_sources(project: Project) -> list[str]:
+    """The sources that there are mappings for, sorted."""
+    return sorted(_mappings(project))
 
 
 def _tables_files(data: Path, table: str) -> list[Path]:

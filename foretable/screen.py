@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -30,6 +31,17 @@ def make_console() -> Console:
 def make_screen(console: Console) -> Screen:
     """The progress that suits the console."""
     return LiveScreen(console) if console.is_terminal else PlainScreen()
+
+
+def show_table(console: Console, title: str, rows: Sequence[Mapping[str, Any]], *, right: Sequence[str] = ()) -> None:
+    """Print a table under its title. `right` names columns of text that are numbers."""
+    table = make_table(rows)
+    for column in table.columns:
+        if str(column.header) in right:
+            column.justify = "right"
+    console.print()
+    console.print(Text(title, style="bold"))
+    console.print(table)
 
 
 class LiveScreen:
@@ -84,7 +96,7 @@ class PlainScreen:
     def __init__(self) -> None:
         self.out = sys.stdout  # as it is now: a build sends other people's prints elsewhere
         self.running: dict[str, float] = {}
-        self.last_share: dict[str, tuple[str, float]] = {}
+        self.last_share: dict[str, float] = {}
         self.last_line = time.monotonic()
         self.lock = threading.RLock()
         self.ended = threading.Event()
@@ -109,13 +121,10 @@ class PlainScreen:
 
     def share(self, task: str, activity: str, done: float) -> None:
         with self.lock:
-            before, printed = self.last_share.get(task, ("", 0.0))
             now = time.monotonic()
-            if now - printed < SECONDS_BETWEEN_LINES and (activity == before or done < 1):
+            if now - self.last_share.get(task, 0.0) < SECONDS_BETWEEN_LINES:
                 return
-            if activity == before and done >= 1 and now - printed < SECONDS_BETWEEN_LINES:
-                return
-            self.last_share[task] = (activity, now)
+            self.last_share[task] = now
         self._print(f"  {task}: {activity} {done:.0%}")
 
     def close(self) -> None:
@@ -136,15 +145,19 @@ class PlainScreen:
                 self._print(f"  still at {', '.join(running) or 'it'}")
 
 
-def make_table(rows: Sequence[Mapping[str, Any]], *, title: str | None = None, columns: Sequence[str] = ()) -> Table:
+def make_table(rows: Sequence[Mapping[str, Any]], *, columns: Sequence[str] = ()) -> Table:
     """A table of rows, numbers on the right. `columns` gives the order where there may be no rows."""
     names = list(columns) or (list(rows[0]) if rows else [])
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in names:
         values = [row.get(name) for row in rows]
         is_number = any(_is_number(value) for value in values)
         table.add_column(
-            Text(name), justify="right" if is_number else "left", overflow="ellipsis", max_width=LONGEST_CELL, no_wrap=True
+            Text(name),
+            justify="right" if is_number else "left",
+            overflow="ellipsis",
+            max_width=LONGEST_CELL,
+            no_wrap=True,
         )
     for row in rows:
         table.add_row(*(Text(cell_text(row.get(name))) for name in names))

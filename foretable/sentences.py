@@ -69,18 +69,18 @@ _TRANSLATIONS = [
     for pattern, translation in [
         (
             r"No magic bytes found at (?:the )?end of file ['\"](?P<file>[^'\"]+)['\"]",
-            "{file} is not a Parquet file although its name says so; write it anew as Parquet, or give it the ending of "
-            "what it is (.csv, .jsonl)",
+            "{file} is not a Parquet file although its name says so; write it anew as Parquet, or give it the ending "
+            "of what it is (.csv, .jsonl)",
         ),
         (
-            r"(?:failed to read Parquet file|File) ['\"](?P<file>[^'\"]+)['\"]:? (?:is )?too small to be a Parquet file",
+            r"['\"](?P<file>[^'\"]+)['\"]:? (?:is )?too small to be a Parquet file",
             "{file} is not a Parquet file although its name says so: it is too small to be one; write it anew",
         ),
         (
             r"Could not set lock on file ['\"](?P<file>[^'\"]+)['\"]: Conflicting lock is held in "
             r"(?P<program>.*?) ?\(PID (?P<pid>\d+)\)",
-            "another process is using {file} (PID {pid}, {program}); wait for it or close it, or name another file with "
-            "--warehouse",
+            "another process is using {file} (PID {pid}, {program}); wait for it or close it, or name another file "
+            "with --warehouse",
         ),
         (
             r"Could not set lock on file ['\"](?P<file>[^'\"]+)['\"]",
@@ -88,8 +88,8 @@ _TRANSLATIONS = [
         ),
         (
             r"error when sniffing file ['\"](?P<file>[^'\"]+)['\"]",
-            "{file} cannot be read as CSV: no delimiter and quote fit its lines; write it with one header line, the same "
-            "number of fields on each line, and UTF-8",
+            "{file} cannot be read as CSV: no delimiter and quote fit its lines; write it with one header line, the "
+            "same number of fields on each line, and UTF-8",
         ),
         (
             r"CSV Error on Line: (?P<line>\d+).*?(?:file|path)[^/'\"]*['\"]?(?P<file>[^\s'\"]+)",

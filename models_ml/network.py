@@ -300,19 +300,6 @@ def import_keras() -> Any:
     return keras
 
 
-@contextmanager
-def _standard_error_closed() -> Iterator[None]:
-    """TensorFlow's C++ greets on descriptor 2 before it has read its log level."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
 def input_tensors(encoding: InputEncoding) -> dict[str, Any]:
     """The keras.Input tensors by name, as `Encoded.inputs` fills them."""
     keras = import_keras()
@@ -344,6 +331,19 @@ def embedded(categories: tuple[CategoryInput, ...], codes: Any, prefix: str) -> 
 def joined(tensors: list[Any], name: str) -> Any:
     """The tensors side by side along their last axis."""
     return import_keras().layers.Concatenate(name=name)(tensors) if len(tensors) > 1 else tensors[0]
+
+
+@contextmanager
+def _standard_error_closed() -> Iterator[None]:
+    """TensorFlow's C++ greets on descriptor 2 before it has read its log level."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _blank_encoding(train: Examples, steps: int) -> InputEncoding:

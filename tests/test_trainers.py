@@ -33,7 +33,7 @@ SEQUENCES = """
 FAST: dict[str, dict[str, Any]] = {
     "xgboost": {"n_estimators": 40, "max_depth": 3, "eta": 0.2, "early_stopping_rounds": 10},
     "mlp": {"units": 16, "epochs": 6, "learning_rate": 0.01},
-    "lstm": {"units": 8, "dense_units": 16, "epochs": 4, "max_length": 6, "learning_rate": 0.02},
+    "lstm": {"units": 8, "dense_units": 16, "epochs": 4, "max_length": 20, "learning_rate": 0.02},
 }
 FAMILIES = sorted(TRAINERS)
 
@@ -202,21 +202,27 @@ def test_parts_that_do_not_fit_are_refused(family: str, fitted: Any) -> None:
 
 def test_early_stopping_stops_trees_and_keeps_the_best_round() -> None:
     train, validate = _noise()
-    model = _fit("xgboost", train, validate, params={"n_estimators": 500, "early_stopping_rounds": 5})
-    assert model.booster.num_boosted_rounds() < 50  # type: ignore[attr-defined]
+    rounds = []
+    for patience in (5, 10):
+        model = _fit("xgboost", train, validate, params={"n_estimators": 500, "early_stopping_rounds": patience})
+        rounds.append(model.booster.num_boosted_rounds())  # type: ignore[attr-defined]
+    assert rounds[0] < 50
+    assert rounds[0] == rounds[1]
 
 
 def test_early_stopping_stops_a_network_and_keeps_the_best_weights() -> None:
     train, validate = _noise()
-    epochs: list[float] = []
-    params = merged_params("mlp", {**FAST["mlp"], "epochs": 200, "patience": 2, "learning_rate": 0.05})
-    model = trainer("mlp").fit(
-        train, validate, params=params, seed=1, class_weight=None, progress=lambda step, done: epochs.append(done)
-    )
-    assert len(epochs) < 60
     batch = _batch(validate)
-    # Noise cannot be learned: the best epoch is little worse than the base rate, the last one much.
-    assert log_loss(_labels(batch), model.predict(batch)) < 0.72
+    told: list[float] = []
+    hasty = {**FAST["mlp"], "learning_rate": 0.05}
+    params = merged_params("mlp", {**hasty, "epochs": 200, "patience": 3})
+    long = trainer("mlp").fit(
+        train, validate, params=params, seed=5, class_weight=None, progress=lambda step, done: told.append(done)
+    )
+    short = _fit("mlp", train, validate, params={**hasty, "epochs": 1})
+    assert len(told) < 60
+    # Noise cannot be learned: more epochs make the last weights worse, the best ones never.
+    assert log_loss(_labels(batch), long.predict(batch)) <= log_loss(_labels(batch), short.predict(batch)) + 1e-6
 
 
 def test_trees_read_a_margin_whose_logistic_is_the_score_bit_for_bit_as_duckdb_computes_it(
@@ -286,7 +292,7 @@ def test_an_lstm_reads_sequences_alone() -> None:
     )
 
 
-SEQUENCE = st.lists(st.tuples(st.floats(-1e3, 1e3, width=32), st.sampled_from(["buy", "view", "new"])), max_size=9)
+SEQUENCE = st.lists(st.tuples(st.floats(-1e3, 1e3, width=32), st.sampled_from(["buy", "view", "new"])), max_size=25)
 
 
 @settings(max_examples=25, deadline=None)
@@ -311,13 +317,12 @@ def test_only_the_newest_steps_count() -> None:
 
 
 def test_a_network_samples_more_rows_than_max_rows_by_the_seed() -> None:
-    family = "mlp"
-    train, validate = _parts(family)
-    batch = _batch(validate)
-    sampled = [_fit(family, train, validate, params={"max_rows": 100, "epochs": 1}).predict(batch) for _ in range(2)]
-    assert np.array_equal(sampled[0], sampled[1])
-    whole = _fit(family, train, validate, params={"epochs": 1}).predict(batch)
-    assert not np.allclose(sampled[0], whole, atol=1e-3)
+    train, validate = _parts("mlp")
+    sampled = [_fit("mlp", train, validate, params={"max_rows": 100, "epochs": 1}) for _ in range(2)]
+    assert sampled[0].dump() == sampled[1].dump()
+    whole = _fit("mlp", train, validate, params={"epochs": 1})
+    encodings = [json.loads(model.dump()["network.json"])["encoding"] for model in (sampled[0], whole)]
+    assert encodings[0] != encodings[1]
 
 
 def test_scores_at_many_batch_sizes_build_one_graph(fitted: Any, batches: Any) -> None:

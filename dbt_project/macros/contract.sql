@@ -64,3 +64,17 @@
 {% macro cast_of(column, type) -%}
     try_cast({{ foretable.text_of(column) }} as {{ type }})
 {%- endmacro %}
+
+
+{#
+    An instant in UTC as TIMESTAMP, NULL where it cannot be read. Text with an offset (…Z, …+02:00) is shifted: a plain cast
+    to TIMESTAMP would drop the offset without a word. Text without one is UTC already, whatever the session's time zone.
+#}
+{% macro instant_of(column) -%}
+    case
+        when regexp_matches({{ column }}::varchar, '[0-9](Z|z|UTC| ?[+-][0-9]{2}(:?[0-9]{2})?)\s*$')
+            and regexp_matches({{ column }}::varchar, ':')
+            then timezone('UTC', {{ foretable.cast_of(column, 'timestamptz') }})
+        else {{ foretable.cast_of(column, 'timestamp') }}
+    end
+{%- endmacro %}

@@ -5,13 +5,13 @@
 
 
 {#
-    Daily tiles that a snapshot may see: the days before it that had become known by then. as_of is a midnight, so that
-    `occurred_on < as_of` says the same as `occurred_at < as_of`, and likewise for known_on.
+    Daily tiles that a snapshot may see. known_at is the later of occurred_at and loaded_at, so that what is known before
+    as_of also happened before it. as_of is a midnight, so that `known_on < as_of` says the same as `known_at < as_of`.
 
-    tiles: alias of a table with occurred_on and known_on (dates). snapshots: alias of the snapshot table.
+    tiles: alias of a table with known_on (a date). snapshots: alias of the snapshot table.
 #}
 {% macro known_before(tiles, snapshots) -%}
-    {{ tiles }}.occurred_on < {{ snapshots }}.as_of and {{ tiles }}.known_on < {{ snapshots }}.as_of
+    {{ tiles }}.known_on < {{ snapshots }}.as_of
 {%- endmacro %}
 
 

@@ -6,6 +6,7 @@
 A shop is seven files: the five tables of the raw contract as Parquet, `truth.parquet` (for each user with an event
 before as_of, at each midnight from day 30 on: the true probability of a purchase, and of no event at all, in the
 30 days from as_of, given all that is hidden), and `manifest.json` (how many rows of each kind there are, exactly).
+Dirt adds rows and takes fields away; it never removes an event, so that the truth holds for the cleaned log.
 
     world   the calendar, the items, and the users with their hidden traits
     lives   what users do day by day, and what is true of it
@@ -79,7 +80,9 @@ def simulate(
     if users < 1:
         raise ValueError(f"users is {users}; a shop needs at least 1 user")
     if days < SHORTEST_DAYS:
-        raise ValueError(f"days is {days}; a shop needs at least {SHORTEST_DAYS} days: 30 to look back on, 30 to look ahead")
+        raise ValueError(
+            f"days is {days}; a shop needs at least {SHORTEST_DAYS} days: 30 to look back, 30 to look ahead"
+        )
     if seed < 0:
         raise ValueError(f"seed is {seed}; a seed is 0 or more")
     out = Path(out).absolute()
@@ -95,7 +98,9 @@ def simulate(
     return manifest
 
 
-def _write_shop(folder: Path, user_count: int, days: int, seed: int, progress: Callable[[str, float], None]) -> Manifest:
+def _write_shop(
+    folder: Path, user_count: int, days: int, seed: int, progress: Callable[[str, float], None]
+) -> Manifest:
     import numpy as np
 
     from foretable.simulate import dirt, lives, log, tables, world

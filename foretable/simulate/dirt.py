@@ -65,11 +65,11 @@ def soil(clean: Columns, rng: np.random.Generator) -> tuple[Columns, Dirt]:
     late = draw(LATE_SHARE)
     events["loaded"][late] = events["occurred"][late] + rng.integers(2 * _HOUR, 6 * DAY_MS, len(late))
     missing = {}
-    for field, column, eligible in (("price", "no_price", priced), ("session_id", "session", None), ("device", "device", None)):
-        rows = draw(MISSING_SHARES[field], eligible)
+    for field, column, null in (("price", "no_price", True), ("session_id", "session", -1), ("device", "device", -1)):
+        chosen = draw(MISSING_SHARES[field], priced if field == "price" else None)
         events[column] = events[column].copy()
-        events[column][rows] = True if field == "price" else -1
-        missing[field] = len(rows)
+        events[column][chosen] = null
+        missing[field] = len(chosen)
 
     parts = [events]
     redelivered = _rows(events, draw(DUPLICATE_SHARES["event_id"]))
@@ -104,7 +104,9 @@ def _rows(events: Columns, chosen: Array) -> Columns:
     return {name: column[chosen] for name, column in events.items()}
 
 
-def _quarantined(events: Columns, draw: Callable[..., Array], priced: Array, rng: np.random.Generator) -> Iterator[tuple[str, Columns]]:
+def _quarantined(
+    events: Columns, draw: Callable[..., Array], priced: Array, rng: np.random.Generator
+) -> Iterator[tuple[str, Columns]]:
     """Rows to reject, each modelled on a clean row of its own and broken in one way.
 
     They come half a spacing after their model, so that none is a near-duplicate of anything.

@@ -1,10 +1,11 @@
 """What users do, day by day: hidden states, sessions and decisions to buy; and what that makes true.
 
-Each user is in one of four states and moves between them at the end of each day. A purchase leads to `satiated`.
-At the start of each day a user may leave for good. On a day in state x a user alive has
-Poisson(rate * STATE_RATE[x] * traffic) sessions, and each of them ends in a purchase, independently, with
-probability 1 - exp(-urge * STATE_URGE[x] * the day's urge). Nothing else decides on events or purchases,
-so that their true probabilities follow exactly by backward recursion (`true_probabilities`).
+Each user is in one of four states (fading, browsing, shopping, satiated) and moves between them at the end of each
+day; a purchase leads to `satiated`. At the start of each day a user may leave for good. On a day in state x a user
+who has not left has Poisson(rate * STATE_RATE[x] * traffic) sessions, and each of them ends in a purchase,
+independently, with probability 1 - exp(-urge * STATE_URGE[x] * the day's urge).
+Nothing else decides on events or purchases, so that their true probabilities follow exactly by backward recursion
+(`true_probabilities`). On the day of registration there is exactly one session, and nobody leaves.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ import numpy as np
 from foretable.simulate.world import HORIZON, Array, Calendar, Users
 
 FADING, BROWSING, SHOPPING, SATIATED, GONE = range(5)
-STATE_RATE = np.array([0.7, 1.0, 1.6, 0.8])
-STATE_URGE = np.array([0.15, 0.80, 2.8, 0.25])
-STATE_HAZARD = np.array([0.035, 0.0002, 0.0001, 0.0001])  # of leaving, per day
-START_SHARES = np.array([0.06, 0.56, 0.22, 0.16])
+STATE_RATE = np.array([1.0, 1.0, 1.1, 1.0])
+STATE_URGE = np.array([0.2, 0.9, 1.6, 0.6])
+STATE_HAZARD = np.array([0.08, 0.0, 0.0, 0.0])  # of leaving, per day: who leaves has lost interest before
+START_SHARES = np.array([0.01, 0.59, 0.24, 0.16])
 MOVES = np.array(  # from state (row) to state (column) at the end of a day without a purchase
     [
-        [0.980, 0.018, 0.002, 0.000],
-        [0.005, 0.975, 0.020, 0.000],
-        [0.002, 0.033, 0.965, 0.000],
-        [0.002, 0.035, 0.003, 0.960],
+        [0.9380, 0.0600, 0.0020, 0.0000],
+        [0.0002, 0.9938, 0.0060, 0.0000],
+        [0.0002, 0.0100, 0.9898, 0.0000],
+        [0.0002, 0.0120, 0.0030, 0.9848],
     ]
 )
 TRUTH_FROM_DAY = 30
@@ -140,9 +141,8 @@ def true_probabilities(
     days, count = history.shape
     first_event = np.full(count, days)
     np.minimum.at(first_event, sessions.user, sessions.day)
-    parts = []
-    chunks = range(0, count, _USERS_AT_ONCE)
-    for first in chunks:
+    parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0))]
+    for first in range(0, count, _USERS_AT_ONCE):
         chunk = slice(first, first + _USERS_AT_ONCE)
         parts += list(_truth_of_chunk(users, calendar, history, first_event, chunk))
         progress(min(1.0, (first + _USERS_AT_ONCE) / count))

@@ -6,12 +6,13 @@ Any two events of a user are at least SPACING_MS apart, and no session runs past
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from foretable.simulate.lives import SHOPPING, Sessions, draw_category
-from foretable.simulate.words import BRANDS, CATEGORIES, CHANNELS, DEVICES, QUERY_FORMS, TYPE_CODE
+from foretable.simulate.words import BRANDS, CHANNELS, DEVICES, QUERY_FORMS, TYPE_CODE
 from foretable.simulate.world import SESSION_RATE, Array, Calendar, Items, Users
 
 Columns = dict[str, Array]
@@ -19,7 +20,7 @@ Columns = dict[str, Array]
 DAY_MS = 86_400_000
 SPACING_MS = 6_000
 _OPENS_MS, _CLOSES_MS = 6 * 3_600_000, DAY_MS - 60_000  # sessions lie between these times of day
-LEISURE = 0.7  # views more, in a session of the median user
+LEISURE = 1.2  # views more, in a session of the median user
 _MOST_VIEWS = 14
 # Position of an event in its session: views come at 100, 110, 120, ... with what follows from each behind it.
 _REGISTER, _IMPRESSION, _CLICK, _SEARCH, _VIEW, _FAVOURITE, _CART = 0, 1, 2, 3, 100, 1, 2
@@ -37,109 +38,154 @@ class Purchases:
     price: Array
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What each session looks at and does; one row per session but for the `view_` columns, one row per view."""
+
+    category: Array
+    keen: Array  # how keen a session is shows in how much it looks at, for how long, and in what it puts in the cart
+    shelf: Array  # where on the category's price ladder it looks
+    views: Array
+    carts: Array  # the last views go into the cart
+    lines: Array  # the last of those are bought
+    removes: Array  # the first of those are removed
+    order: Array
+    view_session: Array
+    view_number: Array
+    view_item: Array
+    view_price: Array
+    view_quantity: Array
+
+    def last_views(self, how_many: Array) -> tuple[Array, Array]:
+        """The last views of each session, from the last one back: (session, view)."""
+        session = np.repeat(np.arange(len(how_many)), how_many)
+        return session, np.cumsum(self.views)[session] - 1 - _number_within(how_many)
+
+    def first_view(self, session: Array, skip: Array | int = 0) -> Array:
+        return (np.cumsum(self.views) - self.views)[session] + skip
+
+
 def make_events(
     users: Users, items: Items, calendar: Calendar, sessions: Sessions, *, seed: int
 ) -> tuple[Columns, Columns]:
     """The clean events, ordered by session and time, and the reviews."""
     rng = np.random.default_rng((seed, 4))
     count = len(sessions.user)
-    # How keen a session is shows in how much is looked at, for how long, and in what goes into the cart.
-    keen = np.sqrt(np.minimum(sessions.chance, 0.6))
-    category = np.where(sessions.state == SHOPPING, sessions.mission, draw_category(users, sessions.user, rng))
-    # Who comes rarely looks at more at a time.
-    leisure = LEISURE * (users.rate[sessions.user] / SESSION_RATE[0]) ** -0.5
-    views = np.minimum(1 + rng.poisson(1.6 * keen + leisure), _MOST_VIEWS)
-    lines = np.where(sessions.bought, 1 + (rng.random(count) < 0.22) + (rng.random(count) < 0.08), 0)
-    views = np.maximum(views, lines)
-    left = (rng.random((2, count)) < np.minimum(2.6 * sessions.chance, 0.85)).sum(axis=0)  # in the cart
-    carts = np.minimum(lines + left, views)
-    removes = rng.binomial(carts - lines, 0.25)
-    impression = rng.random(count) < 0.20
-    click = impression & (rng.random(count) < 0.35)
-    search = rng.random(count) < 0.18 + 0.5 * keen
-    favourite = rng.random(count) < 0.02 + 0.25 * keen
-    share = rng.random(count) < 0.02
-
-    # Views of one session are neighbours on the price ladder of its category.
-    shelf = np.clip(users.budget[sessions.user] + 0.22 * rng.standard_normal(count), 0, 0.999)
-    popular = rng.random(count) < 0.35
-    shelf[popular] = 0.999 * rng.random(int(popular.sum())) ** 2.5
-    view_session = np.repeat(np.arange(count), views)
-    view_number = _number_within(views)
-    view_item = _pick_item(items, category[view_session], shelf[view_session], sessions.day[view_session], rng)
-    first_view = np.cumsum(views) - views
-
-    def of_last_views(how_many: Array) -> tuple[Array, Array]:
-        """The last views of each session, from the last one back: (session, view)."""
-        session = np.repeat(np.arange(count), how_many)
-        return session, first_view[session] + views[session] - 1 - _number_within(how_many)
-
-    cart_session, cart_view = of_last_views(carts)
-    bought_session, bought_view = of_last_views(lines)
-    remove_session = np.repeat(np.arange(count), removes)
-    remove_view = first_view[remove_session] + (views - carts)[remove_session] + _number_within(removes)
-    favourite_session = np.flatnonzero(favourite)
-    share_session = np.flatnonzero(share)
-    ad_session, click_session = np.flatnonzero(impression), np.flatnonzero(click)
-    ad_item = _pick_item(items, category, shelf, sessions.day, rng)
-
-    has_order = lines > 0
-    order = np.where(has_order, np.cumsum(has_order) - 1, -1)
-    price = items.price[view_item] * (1 - calendar.discount[sessions.day[view_session]])
-    price = np.round(price, 2)
-    quantity = 1.0 + rng.poisson(0.12, len(view_item))
+    plan = _plan_sessions(users, items, calendar, sessions, rng)
+    bought_session, bought_view = plan.last_views(plan.lines)
     purchases = Purchases(
-        bought_session, view_item[bought_view], order[bought_session], quantity[bought_view], price[bought_view]
+        session=bought_session,
+        item=plan.view_item[bought_view],
+        order=plan.order[bought_session],
+        quantity=plan.view_quantity[bought_view],
+        price=plan.view_price[bought_view],
     )
-    patience = 45 * (sessions.chance / 0.1) ** 0.35
-    dwell = np.round(2 + patience[view_session] * rng.gamma(5.0, 0.2, len(view_item)), 1)
-    returned, return_session = _later_sessions(sessions, purchases.session, 0.07, 2, 25, rng)
-    offer, ad = calendar.offer[sessions.day], calendar.ad[sessions.day]
-    query = _pick_query(category, items, users, sessions, rng)
-
-    register_session = np.flatnonzero(sessions.registers)
-    search_session = np.flatnonzero(search)
+    sees_ad = rng.random(count) < 0.16
     blocks = [
-        _block("register", register_session, _REGISTER),
-        _block("impression", ad_session, _IMPRESSION, item=ad_item[ad_session], campaign=ad[ad_session]),
-        _block("click", click_session, _CLICK, item=ad_item[click_session], campaign=ad[click_session]),
-        _block("search", search_session, _SEARCH, query=query[search_session]),
-        _block("view", view_session, _VIEW + 10 * view_number, item=view_item, price=price, duration=dwell),
-        _block("favourite", favourite_session, _VIEW + _FAVOURITE, item=view_item[first_view[favourite_session]]),
-        _block(
-            "cart", cart_session, _VIEW + 10 * view_number[cart_view] + _CART, item=view_item[cart_view],
-            price=price[cart_view], quantity=quantity[cart_view], campaign=offer[cart_session],
-        ),
-        _block("remove", remove_session, _REMOVE, item=view_item[remove_view], quantity=quantity[remove_view]),
-        _block(
-            "purchase", purchases.session, _PURCHASE, item=purchases.item, price=purchases.price,
-            quantity=purchases.quantity, order=purchases.order, campaign=offer[purchases.session],
-        ),
-        _block("share", share_session, _SHARE, item=view_item[first_view[share_session]]),
-        _block(
-            "return", return_session, _RETURN, item=purchases.item[returned], price=purchases.price[returned],
-            quantity=purchases.quantity[returned], order=purchases.order[returned],
-        ),
-    ]  # fmt: skip
+        *_blocks_around(items, calendar, sessions, plan, sees_ad=sees_ad, rng=rng),
+        *_blocks_of_items(calendar, sessions, plan, purchases, rng),
+    ]
     events = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     ordering = np.argsort(events["session"] * 2048 + events.pop("position"), kind="stable")
     events = {name: column[ordering] for name, column in events.items()}
     session = events["session"]
     events["user"] = sessions.user[session]
-    other_device = rng.random(count) < 0.2
-    device = np.where(other_device, rng.integers(0, len(DEVICES), count), users.device[sessions.user])
+    device = np.where(rng.random(count) < 0.2, rng.integers(0, len(DEVICES), count), users.device[sessions.user])
+    channel = rng.choice(len(CHANNELS), count, p=[0.36, 0.3, 0.14, 0.1, 0.1])
     events["device"] = device[session]
-    events["channel"] = np.where(impression, 3, rng.choice(len(CHANNELS), count, p=[0.36, 0.3, 0.14, 0.1, 0.1]))[session]
+    events["channel"] = np.where(sees_ad, CHANNELS.index("ads"), channel)[session]
     events["occurred"] = _times(sessions, events, rng)
     events["loaded"] = events["occurred"] + rng.integers(5_000, 300_001, len(session))
     first_event = np.searchsorted(session, np.arange(count))
     return events, _reviews(users, items, sessions, purchases, events["occurred"][first_event], seed=seed)
 
 
+def _plan_sessions(
+    users: Users, items: Items, calendar: Calendar, sessions: Sessions, rng: np.random.Generator
+) -> _Plan:
+    count = len(sessions.user)
+    keen = np.sqrt(np.minimum(sessions.chance, 0.6))
+    category = np.where(sessions.state == SHOPPING, sessions.mission, draw_category(users, sessions.user, rng))
+    # Who comes rarely looks at more at a time.
+    leisure = LEISURE * (users.rate[sessions.user] / SESSION_RATE[0]) ** -0.7
+    views = np.minimum(1 + rng.poisson(1.2 * keen + leisure), _MOST_VIEWS)
+    lines = np.where(sessions.bought, 1 + (rng.random(count) < 0.22) + (rng.random(count) < 0.08), 0)
+    views = np.maximum(views, lines)
+    abandoned = (rng.random((2, count)) < np.minimum(2.6 * sessions.chance, 0.85)).sum(axis=0)
+    carts = np.minimum(lines + abandoned, views)
+    # Views of one session are neighbours on the price ladder of its category; the popular ones are cheap.
+    shelf = np.clip(users.budget[sessions.user] + 0.22 * rng.standard_normal(count), 0, 0.999)
+    shelf = np.where(rng.random(count) < 0.35, 0.999 * rng.random(count) ** 2.5, shelf)
+    session = np.repeat(np.arange(count), views)
+    item = _pick_item(items, category[session], shelf[session], sessions.day[session], rng)
+    return _Plan(
+        category=category,
+        keen=keen,
+        shelf=shelf,
+        views=views,
+        carts=carts,
+        lines=lines,
+        removes=rng.binomial(carts - lines, 0.25),
+        order=np.cumsum(lines > 0) - 1,
+        view_session=session,
+        view_number=_number_within(views),
+        view_item=item,
+        view_price=np.round(items.price[item] * (1 - calendar.discount[sessions.day[session]]), 2),
+        view_quantity=1.0 + rng.poisson(0.12, len(item)),
+    )
+
+
+def _blocks_around(
+    items: Items, calendar: Calendar, sessions: Sessions, plan: _Plan, *, sees_ad: Array, rng: np.random.Generator
+) -> Iterator[Columns]:
+    """Registering, advertisements and searches: what comes before a session's views."""
+    count = len(sessions.user)
+    yield _block("register", np.flatnonzero(sessions.registers), _REGISTER)
+    item, campaign = _pick_item(items, plan.category, plan.shelf, sessions.day, rng), calendar.ad[sessions.day]
+    seen, clicked = np.flatnonzero(sees_ad), np.flatnonzero(sees_ad & (rng.random(count) < 0.35))
+    yield _block("impression", seen, _IMPRESSION, item=item[seen], campaign=campaign[seen])
+    yield _block("click", clicked, _CLICK, item=item[clicked], campaign=campaign[clicked])
+    searched = np.flatnonzero(rng.random(count) < 0.18 + 0.5 * plan.keen)
+    yield _block("search", searched, _SEARCH, query=_pick_query(plan.category[searched], rng))
+
+
+def _blocks_of_items(
+    calendar: Calendar, sessions: Sessions, plan: _Plan, purchases: Purchases, rng: np.random.Generator
+) -> Iterator[Columns]:
+    """Views, and all that is done with an item."""
+    count = len(sessions.user)
+    offer = calendar.offer[sessions.day]
+    item, price, quantity = plan.view_item, plan.view_price, plan.view_quantity
+    patience = 45 * (sessions.chance / 0.1) ** 0.35
+    dwell = np.round(2 + patience[plan.view_session] * rng.gamma(5.0, 0.2, len(item)), 1)
+    yield _block("view", plan.view_session, _VIEW + 10 * plan.view_number, item=item, price=price, duration=dwell)
+    session = np.flatnonzero(rng.random(count) < 0.02 + 0.25 * plan.keen)
+    yield _block("favourite", session, _VIEW + _FAVOURITE, item=item[plan.first_view(session)])
+    session, view = plan.last_views(plan.carts)
+    position = _VIEW + 10 * plan.view_number[view] + _CART
+    columns = {"item": item[view], "price": price[view], "quantity": quantity[view]}
+    yield _block("cart", session, position, **columns, campaign=offer[session])
+    session = np.repeat(np.arange(count), plan.removes)
+    view = plan.first_view(session, skip=(plan.views - plan.carts)[session] + _number_within(plan.removes))
+    yield _block("remove", session, _REMOVE, item=item[view], quantity=quantity[view])
+    bought = {
+        "item": purchases.item,
+        "price": purchases.price,
+        "quantity": purchases.quantity,
+        "order": purchases.order,
+    }
+    yield _block("purchase", purchases.session, _PURCHASE, **bought, campaign=offer[purchases.session])
+    session = np.flatnonzero(rng.random(count) < 0.02)
+    yield _block("share", session, _SHARE, item=item[plan.first_view(session)])
+    returned, session = _later_sessions(sessions, purchases.session, 0.07, (2, 25), rng)
+    yield _block("return", session, _RETURN, **{name: column[returned] for name, column in bought.items()})
+
+
 def _block(event_type: str, session: Array, position: Array | int, **columns: Array) -> Columns:
     """Rows of one event type, with NULL in the columns that are not given."""
     rows = len(session)
-    block = {"session": session, "type": np.full(rows, TYPE_CODE[event_type]), "position": np.broadcast_to(position, rows)}
+    block = {"session": session, "type": np.full(rows, TYPE_CODE[event_type])}
+    block["position"] = np.broadcast_to(position, rows)
     for name, null in (("item", -1), ("order", -1), ("query", -1), ("campaign", -1)):
         block[name] = columns.get(name, np.full(rows, null))
     for name in ("price", "quantity", "duration"):
@@ -155,9 +201,7 @@ def _pick_item(items: Items, category: Array, shelf: Array, day: Array, rng: np.
     return np.where(items.listed[item] < day, item, items.established[item])
 
 
-def _pick_query(
-    category: Array, items: Items, users: Users, sessions: Sessions, rng: np.random.Generator
-) -> Array:
+def _pick_query(category: Array, rng: np.random.Generator) -> Array:
     """Code of a search: category, one of its nouns, the form of the query, and a brand."""
     count = len(category)
     noun, form = rng.integers(0, 3, count), rng.integers(0, len(QUERY_FORMS), count)
@@ -194,12 +238,13 @@ def _times(sessions: Sessions, events: Columns, rng: np.random.Generator) -> Arr
 
 
 def _later_sessions(
-    sessions: Sessions, of: Array, share: float, soonest: int, latest: int, rng: np.random.Generator
+    sessions: Sessions, of: Array, share: float, days_after: tuple[int, int], rng: np.random.Generator
 ) -> tuple[Array, Array]:
-    """For a `share` of the sessions in `of`, a later session of the same user, days after: (index into of, session).
+    """For a `share` of the sessions in `of`, a later session of the same user: (index into of, session).
 
     Users with no session in the days after get none: nothing happens outside sessions.
     """
+    soonest, latest = days_after
     chosen = np.flatnonzero(rng.random(len(of)) < share)
     by_user = np.lexsort((np.arange(len(sessions.user)), sessions.user))
     days = int(sessions.day.max()) + 2 + latest if len(sessions.day) else 1
@@ -215,7 +260,7 @@ def _reviews(
 ) -> Columns:
     """Reviews of earlier purchases. The rating comes from the item's quality and how well its brand suits the user."""
     rng = np.random.default_rng((seed, 5))
-    reviewed, session = _later_sessions(sessions, purchases.session, 0.4, 3, 40, rng)
+    reviewed, session = _later_sessions(sessions, purchases.session, 0.4, (3, 40), rng)
     user, item = sessions.user[session], purchases.item[reviewed]
     style = rng.standard_normal((len(BRANDS), 2))
     match = (users.taste[user] * style[items.brand[item]]).sum(axis=1) / np.sqrt(2)
@@ -234,4 +279,3 @@ def _reviews(
             "closing": rng.integers(0, 3, len(session)),
         }.items()
     }
-

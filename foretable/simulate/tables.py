@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,22 @@ import pyarrow.parquet as pq
 from foretable.simulate.lives import Truth
 from foretable.simulate.log import DAY_MS, Columns
 from foretable.simulate.words import (
-    ADJECTIVES, BRANDS, CATEGORIES, CHANNELS, CITIES, DEVICES, EVENT_TYPES, GENDERS, INCOME_BANDS, MALFORMED_TIMES,
-    MISSPELT_TYPES, OCCUPATIONS, QUERY_FORMS, REVIEW_CLOSINGS, REVIEW_OPENINGS, REVIEW_VERDICTS,
+    ADJECTIVES,
+    BRANDS,
+    CATEGORIES,
+    CHANNELS,
+    CITIES,
+    DEVICES,
+    EVENT_TYPES,
+    GENDERS,
+    INCOME_BANDS,
+    MALFORMED_TIMES,
+    MISSPELT_TYPES,
+    OCCUPATIONS,
+    QUERY_FORMS,
+    REVIEW_CLOSINGS,
+    REVIEW_OPENINGS,
+    REVIEW_VERDICTS,
 )  # fmt: skip
 from foretable.simulate.world import START, Array, Calendar, Items, Users
 
@@ -86,17 +100,19 @@ def items_table(items: Items, days: int, rng: np.random.Generator) -> pa.Table:
     count = len(items.price)
     listed = items.listed * DAY_MS + 4 * 3_600_000
     names, phrases = list(CATEGORIES), [words for _, _, words in CATEGORIES.values()]
-    adjective, first, second = rng.integers(0, len(ADJECTIVES), count), rng.integers(0, 3, count), rng.integers(1, 3, count)
+    adjectives = rng.integers(0, len(ADJECTIVES), count)
+    firsts, steps = rng.integers(0, 3, count), rng.integers(1, 3, count)
     titles, descriptions, rewritten = [], [], []
-    for item, (category, brand, noun) in enumerate(zip(items.category, items.brand, items.noun, strict=True)):
-        thing, words = _NOUNS[category * 3 + noun], phrases[category]
-        one, other = words[first[item]], words[(first[item] + second[item]) % 3]
-        group = names[category].split("/")[1]
-        titles.append(f"{BRANDS[brand]} {ADJECTIVES[adjective[item]]} {thing}")
-        descriptions.append(f"A {ADJECTIVES[adjective[item]]} {thing} by {BRANDS[brand]} with {one} and {other}, for your {group}.")
-        rewritten.append(f"New from {BRANDS[brand]}: a {thing} with {other} and {one}. A favourite in {group}.")
+    for item, category in enumerate(items.category):
+        noun, brand = _NOUNS[category * 3 + items.noun[item]], BRANDS[items.brand[item]]
+        one, other = phrases[category][firsts[item]], phrases[category][(firsts[item] + steps[item]) % 3]
+        adjective, group = ADJECTIVES[adjectives[item]], names[category].split("/")[1]
+        titles.append(f"{brand} {adjective} {noun}")
+        descriptions.append(f"{brand} {noun}, {adjective}, with {one} and {other}, for your {group}.")
+        rewritten.append(f"New from {brand}: {noun} with {other} and {one}. A favourite in {group}.")
     again = np.flatnonzero(rng.random(count) < 0.04)
-    updated = np.maximum(listed[again], 0) + (rng.random(len(again)) * DAY_MS * np.maximum(days - 1 - items.listed[again].clip(0), 0.2)).astype(np.int64)
+    earliest = np.maximum(listed[again], 0)
+    updated = earliest + (rng.random(len(again)) * (days * DAY_MS - earliest)).astype(np.int64)
     who = np.concatenate([np.arange(count), again])
     order = np.argsort(who, kind="stable")
     table = pa.table({
@@ -116,11 +132,10 @@ def items_table(items: Items, days: int, rng: np.random.Generator) -> pa.Table:
 def reviews_table(reviews: Columns, users: int, items: int) -> pa.Table:
     rating = reviews["rating"]
     noun = pa.array(_NOUNS).take(pa.array(reviews["noun"]))
-    verdict = _by_rating(REVIEW_VERDICTS, rating, reviews["verdict"])
+    around = pc.split_pattern(_by_rating(REVIEW_VERDICTS, rating, reviews["verdict"]), "{noun}")
     body = pc.binary_join_element_wise(
         _by_rating(REVIEW_OPENINGS, rating, reviews["opening"]),
-        pc.binary_join_element_wise(pc.list_element(pc.split_pattern(verdict, "{noun}"), 0), noun,
-                                    pc.list_element(pc.split_pattern(verdict, "{noun}"), 1), ""),
+        pc.binary_join_element_wise(pc.list_element(around, 0), noun, pc.list_element(around, 1), ""),
         _by_rating(REVIEW_CLOSINGS, rating, reviews["closing"]),
         " ",
     )  # fmt: skip
@@ -164,7 +179,8 @@ def _ids(letter: str, number: Array, digits: int) -> pa.Array:
 def _ids_from(letter: str, count: int, number: Array, digits: int) -> pa.Array:
     """The same for few distinct ids; -2 gives the empty string."""
     known = _ids(letter, np.arange(count) + 1, digits)
-    return pa.concat_arrays([known, pa.array([""])]).take(pa.array(np.where(number == -2, count, number), mask=number == -1))
+    known = pa.concat_arrays([known, pa.array([""])])
+    return known.take(pa.array(np.where(number == -2, count, number), mask=number == -1))
 
 
 def _words(vocabulary: Sequence[str | None], code: Array) -> pa.Array:
@@ -183,9 +199,9 @@ def _queries(code: Array) -> pa.Array:
     return pa.array(texts, pa.string()).take(pa.array(inverse))
 
 
-def _by_rating(texts: dict[int, tuple[str, ...]], rating: Array, choice: Array) -> pa.Array:
-    each = len(texts[1])
-    return pa.array([text for number in sorted(texts) for text in texts[number]]).take(pa.array((rating - 1) * each + choice))
+def _by_rating(texts: Mapping[int, Sequence[str]], rating: Array, choice: Array) -> pa.Array:
+    every = [text for number in sorted(texts) for text in texts[number]]
+    return pa.array(every).take(pa.array((rating - 1) * len(texts[1]) + choice))
 
 
 def _doubles(column: Array) -> pa.Array:

@@ -11,31 +11,119 @@ MALFORMED_TIMES = ("2025-13-45 99:00", "yesterday", "12/31", "2025-02-30 10:00:0
 
 # leaf category -> (typical price, nouns for titles, words for descriptions)
 CATEGORIES: dict[str, tuple[float, tuple[str, ...], tuple[str, ...]]] = {
-    "home/kitchen/knives": (38, ("chef knife", "paring knife", "knife block"), ("forged steel", "a full tang", "a balanced grip")),
+    "home/kitchen/knives": (
+        38,
+        ("chef knife", "paring knife", "knife block"),
+        ("forged steel", "a full tang", "a balanced grip"),
+    ),
     "home/kitchen/pans": (46, ("frying pan", "saute pan", "wok"), ("cast iron", "an even heat", "a non-stick coating")),
-    "home/kitchen/coffee": (62, ("coffee grinder", "moka pot", "pour-over set"), ("conical burrs", "a slow bloom", "thick glass")),
-    "home/bedding/sheets": (54, ("sheet set", "duvet cover", "pillowcase pair"), ("washed cotton", "a cool touch", "deep corners")),
-    "home/bedding/pillows": (33, ("down pillow", "memory pillow", "bolster"), ("soft fill", "neck support", "a zipped cover")),
-    "home/garden/tools": (29, ("pruning shears", "hand trowel", "garden fork"), ("ash handles", "rust-free steel", "a clean cut")),
-    "home/garden/lights": (24, ("solar lantern", "string lights", "path light"), ("warm light", "a long charge", "weatherproof caps")),
-    "fashion/shoes/running": (88, ("running shoe", "trail shoe", "racing flat"), ("a springy foam", "a breathable mesh", "a firm grip")),
-    "fashion/shoes/boots": (118, ("ankle boot", "hiking boot", "winter boot"), ("waxed leather", "a lugged sole", "a warm lining")),
-    "fashion/tops/shirts": (36, ("oxford shirt", "linen shirt", "flannel shirt"), ("a soft collar", "tight stitching", "an easy fit")),
-    "fashion/tops/knitwear": (67, ("merino jumper", "cardigan", "roll neck"), ("fine wool", "a ribbed hem", "a close knit")),
-    "fashion/accessories/bags": (74, ("rucksack", "tote bag", "messenger bag"), ("waxed canvas", "a padded sleeve", "brass zips")),
-    "electronics/audio/headphones": (96, ("headphones", "earbuds", "studio monitor"), ("clear bass", "noise cancelling", "a long battery")),
-    "electronics/audio/speakers": (84, ("bookshelf speaker", "travel speaker", "soundbar"), ("a wide stage", "low distortion", "a quick pairing")),
-    "electronics/phones/cases": (17, ("phone case", "wallet case", "bumper"), ("a raised lip", "a matte finish", "drop protection")),
-    "electronics/phones/chargers": (26, ("fast charger", "power bank", "charging stand"), ("fast charging", "a braided cable", "a small footprint")),
-    "beauty/skin/creams": (28, ("day cream", "night cream", "hand balm"), ("shea butter", "a light scent", "a quick finish")),
-    "beauty/skin/serums": (41, ("vitamin serum", "peptide serum", "face oil"), ("hyaluronic acid", "a dropper bottle", "a silky feel")),
-    "beauty/hair/shampoo": (14, ("shampoo", "scalp wash", "shampoo bar"), ("argan oil", "a mild lather", "no sulphates")),
-    "food/pantry/tea": (13, ("green tea", "breakfast tea", "herbal tea"), ("whole leaves", "a malty cup", "a bright aroma")),
-    "food/pantry/chocolate": (11, ("dark chocolate", "truffles", "drinking chocolate"), ("single origin", "sea salt", "a slow roast")),
-    "sports/fitness/mats": (31, ("yoga mat", "exercise mat", "stretch strap"), ("a dense foam", "a textured top", "a carry loop")),
-    "sports/fitness/weights": (52, ("kettlebell", "dumbbell pair", "weight vest"), ("cast iron", "a flat base", "a powder coat")),
+    "home/kitchen/coffee": (
+        62,
+        ("coffee grinder", "moka pot", "pour-over set"),
+        ("conical burrs", "a slow bloom", "thick glass"),
+    ),
+    "home/bedding/sheets": (
+        54,
+        ("sheet set", "duvet cover", "pillowcase pair"),
+        ("washed cotton", "a cool touch", "deep corners"),
+    ),
+    "home/bedding/pillows": (
+        33,
+        ("down pillow", "memory pillow", "bolster"),
+        ("soft fill", "neck support", "a zipped cover"),
+    ),
+    "home/garden/tools": (
+        29,
+        ("pruning shears", "hand trowel", "garden fork"),
+        ("ash handles", "rust-free steel", "a clean cut"),
+    ),
+    "home/garden/lights": (
+        24,
+        ("solar lantern", "string lights", "path light"),
+        ("warm light", "a long charge", "weatherproof caps"),
+    ),
+    "fashion/shoes/running": (
+        88,
+        ("running shoe", "trail shoe", "racing flat"),
+        ("a springy foam", "a breathable mesh", "a firm grip"),
+    ),
+    "fashion/shoes/boots": (
+        118,
+        ("ankle boot", "hiking boot", "winter boot"),
+        ("waxed leather", "a lugged sole", "a warm lining"),
+    ),
+    "fashion/tops/shirts": (
+        36,
+        ("oxford shirt", "linen shirt", "flannel shirt"),
+        ("a soft collar", "tight stitching", "an easy fit"),
+    ),
+    "fashion/tops/knitwear": (
+        67,
+        ("merino jumper", "cardigan", "roll neck"),
+        ("fine wool", "a ribbed hem", "a close knit"),
+    ),
+    "fashion/accessories/bags": (
+        74,
+        ("rucksack", "tote bag", "messenger bag"),
+        ("waxed canvas", "a padded sleeve", "brass zips"),
+    ),
+    "electronics/audio/headphones": (
+        96,
+        ("headphones", "earbuds", "studio monitor"),
+        ("clear bass", "noise cancelling", "a long battery"),
+    ),
+    "electronics/audio/speakers": (
+        84,
+        ("bookshelf speaker", "travel speaker", "soundbar"),
+        ("a wide stage", "low distortion", "a quick pairing"),
+    ),
+    "electronics/phones/cases": (
+        17,
+        ("phone case", "wallet case", "bumper"),
+        ("a raised lip", "a matte finish", "drop protection"),
+    ),
+    "electronics/phones/chargers": (
+        26,
+        ("fast charger", "power bank", "charging stand"),
+        ("fast charging", "a braided cable", "a small footprint"),
+    ),
+    "beauty/skin/creams": (
+        28,
+        ("day cream", "night cream", "hand balm"),
+        ("shea butter", "a light scent", "a quick finish"),
+    ),
+    "beauty/skin/serums": (
+        41,
+        ("vitamin serum", "peptide serum", "face oil"),
+        ("hyaluronic acid", "a dropper bottle", "a silky feel"),
+    ),
+    "beauty/hair/shampoo": (
+        14,
+        ("shampoo", "scalp wash", "shampoo bar"),
+        ("argan oil", "a mild lather", "no sulphates"),
+    ),
+    "food/pantry/tea": (
+        13,
+        ("green tea", "breakfast tea", "herbal tea"),
+        ("whole leaves", "a malty cup", "a bright aroma"),
+    ),
+    "food/pantry/chocolate": (
+        11,
+        ("dark chocolate", "truffles", "drinking chocolate"),
+        ("single origin", "sea salt", "a slow roast"),
+    ),
+    "sports/fitness/mats": (
+        31,
+        ("yoga mat", "exercise mat", "stretch strap"),
+        ("a dense foam", "a textured top", "a carry loop"),
+    ),
+    "sports/fitness/weights": (
+        52,
+        ("kettlebell", "dumbbell pair", "weight vest"),
+        ("cast iron", "a flat base", "a powder coat"),
+    ),
     "toys/games/board": (34, ("board game", "card game", "puzzle"), ("thick cards", "short rules", "wooden pieces")),
-}  # fmt: skip
+}
 
 BRANDS = (
     "Alder", "Bluffside", "Corvane", "Dunmore", "Elmfold", "Farrow", "Greenlea", "Harbeck", "Ilvane", "Juniper",

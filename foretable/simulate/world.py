@@ -29,10 +29,10 @@ HOLIDAYS = {
     "Christmas": (12, 24, 3, 0.60, 0.6, 0.0),
 }
 
-EXISTING_SHARE = 0.45  # of users, registered before the first day
-SESSION_RATE = (0.175, 0.80)  # sessions per day of a browsing user: median, sigma of the log
-URGE = (0.105, 0.90)  # purchases per session of a user at urge 1: median, sigma of the log
-MORTALITY = (0.8, 0.3)  # of the log of a user's hazard relative to others: slope in the log rate, sigma
+EXISTING_SHARE = 0.60  # of users, registered before the first day
+SESSION_RATE = (0.048, 1.15)  # sessions per day of a browsing user: median, sigma of the log
+URGE = (0.15, 1.35)  # purchases per session of a user at urge 1: median, sigma of the log
+MORTALITY = (2.0, 0.2)  # of the log of a user's hazard relative to others: slope in the log rate, sigma
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ with mapped as (
 typed as (
     select
         {{ text_of('mapped.user_id') }} as user_id,
-        {{ cast_of('mapped.as_of', 'timestamp') }} as as_of,
+        {{ instant_of('mapped.as_of') }} as as_of,
         {{ cast_of('mapped.purchased_30d', 'double') }} as purchased_30d,
         {{ cast_of('mapped.churned_30d', 'double') }} as churned_30d
     from mapped

@@ -10,8 +10,8 @@ typed as (
         {{ text_of('mapped.campaign_id') }} as campaign_id,
         {{ text_of('mapped.kind') }} as kind,
         {{ cast_of('mapped.discount', 'double') }} as discount,
-        {{ cast_of('mapped.starts_at', 'timestamp') }} as starts_at,
-        {{ cast_of('mapped.ends_at', 'timestamp') }} as ends_at
+        {{ instant_of('mapped.starts_at') }} as starts_at,
+        {{ instant_of('mapped.ends_at') }} as ends_at
     from mapped
 )
 

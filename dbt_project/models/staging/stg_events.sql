@@ -64,8 +64,8 @@ typed as (
         {{ cast_of('numbered.quantity', 'double') }} as quantity,
         {{ cast_of('numbered.price', 'double') }} as price,
         {{ cast_of('numbered.duration_seconds', 'double') }} as duration_seconds,
-        {{ cast_of('numbered.occurred_at', 'timestamp') }} as occurred_at,
-        {{ cast_of('numbered.loaded_at', 'timestamp') }} as loaded_at
+        {{ instant_of('numbered.occurred_at') }} as occurred_at,
+        {{ instant_of('numbered.loaded_at') }} as loaded_at
     from numbered
     left join event_type_names
         on event_type_names.name = lower({{ text_of('numbered.event_type') }})

@@ -12,10 +12,10 @@ typed as (
         {{ text_of('mapped.brand') }} as brand,
         {{ text_of('mapped.image') }} as image,
         {{ cast_of('mapped.price', 'double') }} as price,
-        {{ cast_of('mapped.listed_at', 'timestamp') }} as listed_at,
+        {{ instant_of('mapped.listed_at') }} as listed_at,
         coalesce(
-            {{ cast_of('mapped.updated_at', 'timestamp') }},
-            {{ cast_of('mapped.listed_at', 'timestamp') }},
+            {{ instant_of('mapped.updated_at') }},
+            {{ instant_of('mapped.listed_at') }},
             timestamp '0001-01-01'
         ) as valid_from
     from mapped

@@ -12,7 +12,7 @@ typed as (
         {{ text_of('mapped.item_id') }} as item_id,
         {{ text_of('mapped.body') }} as body,
         {{ cast_of('mapped.rating', 'double') }} as rating,
-        {{ cast_of('mapped.created_at', 'timestamp') }} as created_at
+        {{ instant_of('mapped.created_at') }} as created_at
     from mapped
 )
 

@@ -12,10 +12,10 @@ typed as (
         {{ text_of('mapped.occupation') }} as occupation,
         {{ text_of('mapped.income_band') }} as income_band,
         {{ cast_of('mapped.birth_year', 'integer') }} as birth_year,
-        {{ cast_of('mapped.registered_at', 'timestamp') }} as registered_at,
+        {{ instant_of('mapped.registered_at') }} as registered_at,
         coalesce(
-            {{ cast_of('mapped.updated_at', 'timestamp') }},
-            {{ cast_of('mapped.registered_at', 'timestamp') }},
+            {{ instant_of('mapped.updated_at') }},
+            {{ instant_of('mapped.registered_at') }},
             timestamp '0001-01-01'
         ) as valid_from
     from mapped

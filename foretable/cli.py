@@ -1,0 +1,505 @@
+"""The command line. Only click is imported here: `--help` is instant; everything else where it is used."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from foretable.build import Order, Report
+
+INTERRUPTED = 130
+FORMATS = ("table", "csv", "json", "parquet")
+ROWS_SHOWN = 50
+DEBUG = "foretable.debug"
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Commands(click.Group):
+    """Turns whatever is raised into one plain line and an exit code; --debug shows the traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.Exit, click.ClickException):
+            raise
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("Interrupted; what was not finished is as it was before.", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # who read the output has gone
+            raise click.exceptions.Exit(1) from None
+        except Exception as error:
+            if ctx.meta.get(DEBUG):
+                raise
+            from foretable.sentences import plain_exception
+
+            raise click.ClickException(plain_exception(error)) from None
+
+
+def _debug(function: F) -> F:
+    def remember(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+        ctx.find_root().meta[DEBUG] = ctx.find_root().meta.get(DEBUG, False) or value
+
+    return click.option(
+        "--debug", is_flag=True, expose_value=False, callback=remember, help="Show the traceback of an error."
+    )(function)
+
+
+def _warehouse(function: F) -> F:
+    return click.option(
+        "--warehouse",
+        type=click.Path(path_type=Path),
+        default=Path("warehouse.duckdb"),
+        show_default=True,
+        envvar="FORETABLE_WAREHOUSE",
+        show_envvar=True,
+        metavar="FILE",
+        help="The DuckDB file.",
+    )(function)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="foretable", message="%(prog)s %(version)s")
+@_debug
+def main() -> None:
+    """Turn the event log in a warehouse into predictions that anyone can select.
+
+    \b
+    See it work, in an empty folder, within minutes:
+        foretable demo
+        foretable sql "select user_id, score from pred__purchase_30d order by score desc limit 5"
+
+    \b
+    Then with a log of your own (events.parquet, .csv or .jsonl in a folder):
+        foretable build --data FOLDER
+        foretable predictions
+
+    \b
+    With tables that have names of their own, start a dbt project for them:
+        foretable init my_shop && cd my_shop && foretable build
+
+    All state is in one DuckDB file, warehouse.duckdb: name another with --warehouse or FORETABLE_WAREHOUSE.
+    """
+
+
+@main.command()
+@click.option("--users", default=5000, show_default=True, help="How many users visit.")
+@click.option("--days", default=330, show_default=True, help="How many days the log covers, at least 60.")
+@click.option("--seed", default=7, show_default=True, help="The same seed gives the same bytes.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("shop"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder to write.",
+)
+@_debug
+def simulate(users: int, days: int, seed: int, out: Path) -> None:
+    """Write a simulated shop: a raw log with known dirt, and the true probability of what comes next.
+
+    \b
+    Examples:
+        foretable simulate
+        foretable simulate --users 200 --days 120 --out small
+        foretable build --data small
+    """
+    from foretable.screen import make_console
+
+    _simulate(make_console(), users, days, seed, out)
+
+
+@main.command()
+@click.option(
+    "--source",
+    metavar="NAME",
+    help="The mapping that reads the raw files: contract, online_retail, taobao, or your own.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    envvar="FORETABLE_DATA",
+    show_envvar=True,
+    metavar="FOLDER",
+    help="Folder of the raw files.  [default: shop]",
+)
+@_warehouse
+@click.option(
+    "--select", multiple=True, metavar="NODES", help="Build only these, in dbt's words: pred__churn_30d, +mart__users."
+)
+@click.option("--exclude", multiple=True, metavar="NODES", help="Leave these out.")
+@click.option("--full-refresh", is_flag=True, help="Build and train everything anew.")
+@click.option(
+    "--train",
+    type=click.Choice(["when_changed", "always", "never"]),
+    default="when_changed",
+    show_default=True,
+    help="When to train; never only scores.",
+)
+@click.option(
+    "--vars", "vars_text", metavar="YAML", help="Settings such as '{horizon_days: 14, snapshot_every: 1 month}'."
+)
+@click.option(
+    "--project-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Your dbt project.  [default: the current folder if it is one, else foretable's]",
+)
+@click.option(
+    "--profiles-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where your profiles.yml is.  [default: the project]",
+)
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Steps at a time.  [default: the profile's]")
+@click.option(
+    "--tests/--no-tests", "is_tested", default=True, show_default=True, help="Test the tables that are built."
+)
+@_debug
+def build(  # noqa: PLR0917
+    source: str | None,
+    data: Path | None,
+    warehouse: Path,
+    select: tuple[str, ...],
+    exclude: tuple[str, ...],
+    full_refresh: bool,
+    train: str,
+    vars_text: str | None,
+    project_dir: Path | None,
+    profiles_dir: Path | None,
+    threads: int | None,
+    is_tested: bool,
+) -> None:
+    """Clean the log, compute features, train what has changed, and score: dbt build.
+
+    A model with materialized='prediction' is trained when its SELECT, its config or its training rows have changed.
+    Where something fails, the tables and predictions of before stay as they are.
+
+    \b
+    Examples:
+        foretable build --data FOLDER                    events.parquet, .csv or .jsonl, by the contract's names
+        foretable build --source online_retail --data FOLDER
+        foretable build --train never                    score the newest rows with the models of before
+        foretable build --select +pred__churn_30d        one prediction and all it needs
+        foretable build --vars '{max_price: 5000}'
+        foretable build --project-dir my_shop
+    """
+    from foretable.build import Order
+    from foretable.project import check_data, check_warehouse, find_project, read_yaml
+
+    warehouse = check_warehouse(warehouse)
+    project = find_project(project_dir, profiles_dir)
+    chosen = read_yaml(vars_text, place="--vars") if vars_text else {}
+    if source:
+        chosen["source"] = source
+    if data is not None and "data" in chosen:
+        raise click.UsageError("--data and a var 'data' name the folder twice; leave one out")
+    if data is None and "data" in chosen:
+        data = Path(chosen.pop("data"))
+    check_data(project, chosen, data)
+    _build(
+        Order(
+            project=project,
+            warehouse=warehouse,
+            data=data,
+            vars=chosen,
+            select=select,
+            exclude=exclude,
+            full_refresh=full_refresh,
+            train=train,
+            threads=threads,
+            is_tested=is_tested,
+        )
+    )
+
+
+@main.command()
+@click.option("--users", default=5000, show_default=True, help="How many users visit the simulated shop.")
+@click.option("--days", default=330, show_default=True, help="How many days its log covers.")
+@click.option("--seed", default=7, show_default=True, help="The same seed gives the same shop.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("shop"),
+    show_default=True,
+    metavar="DIR",
+    help="The shop's folder.",
+)
+@_warehouse
+@_debug
+def demo(users: int, days: int, seed: int, out: Path, warehouse: Path) -> None:
+    """Simulate a shop, build everything, and show who is likely to buy and why to trust it.
+
+    A second run takes the shop and the models that are there.
+
+    \b
+    Examples:
+        foretable demo
+        foretable demo --users 300 --days 220            smaller and quicker
+    """
+    from foretable.build import Order
+    from foretable.project import check_warehouse, find_project, packaged_project
+    from foretable.results import show_demo
+
+    warehouse = check_warehouse(warehouse)
+    _refuse_foreign_warehouse(warehouse, out)
+    console = _build_console()
+    if _is_same_shop(out, users, days, seed):
+        console.print(f"The shop in {out} is the one asked for.", markup=False)
+    else:
+        _simulate(console, users, days, seed, out)
+    _build(Order(project=find_project(packaged_project()), warehouse=warehouse, data=out))
+    show_demo(console, warehouse)
+
+
+@main.command()
+@click.argument("query")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write to a file; Parquet needs one."
+)
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most so many rows.")
+@_warehouse
+@_debug
+def sql(query: str, form: str, out: Path | None, limit: int | None, warehouse: Path) -> None:
+    """Run SQL on the warehouse, read-only. With `-` the SQL is read from standard input.
+
+    pred__x are the scores, features__user what they were made from, scores.x(features) and score_x(features) score any
+    row with those columns.
+
+    \b
+    Examples:
+        foretable sql "select user_id, score from pred__purchase_30d order by score desc limit 5"
+        foretable sql "select user_id, score_purchase_30d(features) from features__user as features limit 5"
+        foretable sql "from pred__churn_30d" --format csv --out churn.csv
+        foretable sql - < question.sql
+    """
+    from foretable import query as queries
+    from foretable.project import Refusal
+
+    text = sys.stdin.read() if query == "-" else query
+    if form == "parquet" and out is None:
+        raise Refusal("Parquet goes to a file; name it with --out FILE")
+    if out is not None and not out.absolute().parent.is_dir():
+        raise Refusal(f"no folder {out.absolute().parent} to write {out.name} to; make it first")
+    with queries.open_reader(warehouse) as con:
+        _register(con)
+        cursor = queries.run_query(con, text, limit)
+        if form == "parquet":
+            assert out is not None
+            rows = queries.write_parquet(cursor, out)
+            click.echo(f"{rows:,} rows in {out}", err=True)
+        elif form in {"csv", "json"}:
+            write = queries.write_csv if form == "csv" else queries.write_json
+            if out is None:
+                write(cursor, sys.stdout)
+            else:
+                with out.open("w", encoding="utf-8", newline="") as file:
+                    write(cursor, file)
+        else:
+            _show_rows(cursor, out)
+
+
+@main.command()
+@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@_warehouse
+@_debug
+def predictions(form: str, warehouse: Path) -> None:
+    """List what is trained: on which rows, how good on the test snapshots beside its baselines, and what is scored.
+
+    \b
+    Examples:
+        foretable predictions
+        foretable predictions --format json
+    """
+    import csv
+    import json
+
+    from foretable.predictions import has_state, list_predictions
+    from foretable.query import json_value, open_reader
+    from ibis_features.errors import NotFoundError
+
+    with open_reader(warehouse) as con:
+        if not has_state(con):
+            raise NotFoundError(f"{warehouse} holds no predictions; train some with `foretable build`")
+        rows = list_predictions(con)
+    if form == "json":
+        click.echo(json.dumps([{name: json_value(value) for name, value in row.items()} for row in rows], indent=2))
+    elif form == "csv":
+        writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else ["prediction"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([{name: json_value(value) for name, value in row.items()} for row in rows])
+    else:
+        from foretable.results import show_predictions
+        from foretable.screen import make_console
+
+        show_predictions(make_console(), rows)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--name", help="Of the shop: lower-case letters, digits and _.  [default: the folder's name]")
+@_debug
+def init(folder: Path, name: str | None) -> None:
+    """Start a dbt project for a shop of your own, with an example log that builds at once.
+
+    \b
+    Examples:
+        foretable init my_shop
+        cd my_shop && foretable build
+        foretable init warehouse_project --name flowers
+    """
+    from foretable.init import init_project
+
+    name = init_project(folder, name)
+    click.echo(
+        f"A dbt project for the shop '{name}' is in {folder}. Next:\n"
+        f"    cd {folder}\n"
+        f"    foretable build\n"
+        f"then put your own log in place of data/log.csv and map it in models/{name}/{name}__events.sql; see README.md."
+    )
+
+
+def _build_console() -> Console:
+    from foretable.screen import make_console
+
+    return make_console()
+
+
+def _simulate(console: Console, users: int, days: int, seed: int, out: Path) -> None:
+    import time
+
+    from foretable.project import Refusal
+    from foretable.screen import make_screen, show_table
+    from foretable.simulate import simulate as write_shop
+
+    started = time.monotonic()
+    screen = make_screen(console)
+    try:
+        screen.say(f"simulating {users:,} users over {days} days")
+        manifest = write_shop(
+            out,
+            users=users,
+            days=days,
+            seed=seed,
+            progress=lambda step, done: screen.share("simulate", step, done),
+        )
+    except (ValueError, FileExistsError) as error:
+        raise Refusal(str(error)) from None
+    finally:
+        screen.close()
+    seconds = time.monotonic() - started
+    rows = [
+        {"table": table, "file": str(out / f"{table}.parquet"), "rows": f"{count:,}"}
+        for table, count in manifest.counts.items()
+    ]
+    show_table(console, "The simulated shop", rows, right=["rows"])
+    console.print(f"{manifest.rows:,} events in {seconds:.1f} s: {manifest.rows / seconds:,.0f} events/s", markup=False)
+
+
+def _build(order: Order) -> Report:
+    """Build, show what came of it, and leave with exit code 1 where something failed."""
+    from foretable.build import run_build
+    from foretable.results import failure_sentences, show_build, skipped_count
+    from foretable.screen import make_screen
+
+    console = _build_console()
+    _refuse_locked(order.warehouse)
+    report = run_build(order, make_screen(console))
+    show_build(console, report)
+    sys.stdout.flush()
+    if not report.is_good:
+        for sentence in failure_sentences(report):
+            click.echo(f"Error: {sentence}", err=True)
+        skipped = skipped_count(report)
+        kept = "Tables and predictions that were not built anew are as they were before."
+        click.echo(f"{skipped} steps after it were left out. {kept}" if skipped else kept, err=True)
+        raise click.exceptions.Exit(1)
+    return report
+
+
+def _refuse_locked(warehouse: Path) -> None:
+    """Say at once that another process holds the file, or that it is no DuckDB file."""
+    if warehouse.is_file():
+        import duckdb
+
+        duckdb.connect(str(warehouse)).close()
+
+
+def _refuse_foreign_warehouse(warehouse: Path, shop: Path) -> None:
+    """The demo must not write over tables that were built from something else."""
+    from foretable.build import last_order
+    from foretable.predictions import has_state
+    from foretable.project import Refusal
+    from foretable.query import open_reader
+
+    if not warehouse.is_file():
+        return
+    remedy = "name another file with --warehouse for the demo"
+    with open_reader(warehouse) as con:
+        sources = set()
+        if has_state(con):
+            sources = {row[0] for row in con.execute("select distinct source from foretable.runs").fetchall()}
+        elif con.execute("select count(*) from duckdb_tables() where not internal").fetchall() != [(0,)]:
+            raise Refusal(f"{warehouse} holds tables that foretable has not built; {remedy}")
+    known = last_order(warehouse)
+    foreign = sorted({*sources, known.get("source", "contract")} - {"contract"})
+    if foreign:
+        raise Refusal(f"{warehouse} was built from the source '{foreign[0]}', not from a simulated shop; {remedy}")
+    data = known.get("data")
+    if data and Path(data) != shop.resolve():
+        raise Refusal(f"{warehouse} was built from the folder {data}, not from {shop.resolve()}; {remedy}")
+
+
+def _is_same_shop(folder: Path, users: int, days: int, seed: int) -> bool:
+    import json
+
+    from foretable.simulate import FILES
+
+    if not all((folder / name).is_file() for name in FILES):
+        return False
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return (manifest.get("users"), manifest.get("days"), manifest.get("seed")) == (users, days, seed)
+
+
+def _register(con: Any) -> None:
+    """score_x for every prediction; a file without any is still worth asking."""
+    from models_ml.registry import has_registry
+    from udfs import register
+
+    if has_registry(con):
+        register(con)
+
+
+def _show_rows(cursor: Any, out: Path | None) -> None:
+    from rich.console import Console
+
+    from foretable.query import some_rows
+    from foretable.screen import make_console, make_table
+
+    names, rows, has_more = some_rows(cursor, ROWS_SHOWN)
+    table = make_table(rows, columns=names)
+    note = (
+        f"the first {ROWS_SHOWN} rows; write all of them with --format csv --out FILE"
+        if has_more
+        else f"{len(rows)} rows"
+    )
+    if out is not None:
+        with out.open("w", encoding="utf-8") as file:
+            Console(file=file, width=10_000, highlight=False).print(table)
+        return
+    console = make_console()
+    console.print(table)
+    click.echo(note, err=True)

@@ -1,0 +1,265 @@
+"""The screens after a build: times, predictions, failures, and the demo's last words."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from foretable.build import Report, Step
+from foretable.predictions import has_state, list_predictions, runs_of, share_of_the_way
+from foretable.project import PACKAGE
+from foretable.query import open_reader
+from foretable.screen import make_table, show_table
+
+if TYPE_CHECKING:
+    import duckdb
+
+SLOWEST = 10
+TELLING_FEATURES = ("purchase_count_30d", "cart_count_7d", "view_count_7d", "recency_days")
+DEFAULT_WAREHOUSE = Path("warehouse.duckdb")
+
+
+def show_build(console: Console, report: Report) -> None:
+    """Times, predictions, tests, and what failed."""
+    _show_times(console, report)
+    if report.warehouse.is_file() and report.run_id:
+        with open_reader(report.warehouse) as con:
+            if has_state(con):
+                _show_predictions_of_run(console, con, report.run_id)
+    tests = [step for step in report.steps if step.kind == "test"]
+    if tests:
+        passed = sum(step.status == "pass" for step in tests)
+        _say(console, f"{passed} of {len(tests)} tests of the data passed.")
+    for step in tests:
+        if step.status == "warn":
+            _say(console, f"Warning: test {step.name} found {step.failures:,} rows.")
+
+
+def failure_sentences(report: Report) -> list[str]:
+    """One sentence a failed step, and what to do."""
+    sentences = [report.problem] if report.problem else []
+    for step in report.failed:
+        if step.kind == "test" and step.status == "fail":
+            sentences.append(_test_sentence(step, report.warehouse))
+        else:
+            message = step.message if step.message.startswith("prediction ") else f"{step.name}: {step.message}"
+            sentences.append(message)
+    return sentences
+
+
+def skipped_count(report: Report) -> int:
+    """Steps that did not run since one before them failed."""
+    return sum(step.status == "skipped" for step in report.steps)
+
+
+def show_demo(console: Console, warehouse: Path) -> None:
+    """The likeliest buyers, why to trust it, and how to ask for more."""
+    with open_reader(warehouse) as con:
+        buyers = likeliest_buyers(con)
+        predictions = list_predictions(con)
+    if buyers:
+        show_table(console, "The five likeliest buyers of the next 30 days", buyers)
+    trust = [_trust_row(row) for row in predictions]
+    if trust:
+        show_table(console, "Why to trust it: AUC on snapshots that no model has seen", trust)
+        _say(
+            console,
+            "0.5 is a coin toss. recency: the days since the last event, alone. truth: the probability that the "
+            "simulated shop itself drew from, the most that can be known. way: how far from recency to truth the model "
+            "has come.",
+        )
+    names = {row["prediction"] for row in predictions}
+    _say(console, "\nAsk for more:")
+    for sql in demo_queries(names):
+        console.print("  " + query_command(sql, warehouse), soft_wrap=True, markup=False)
+    console.print("  " + command("predictions", warehouse), soft_wrap=True, markup=False)
+
+
+def demo_queries(predictions: set[str]) -> list[str]:
+    """SQL that runs on the demo's warehouse: a table, the stored macro, and a what-if."""
+    queries = []
+    if "purchase_30d" in predictions:
+        newest = "as_of = (select max(as_of) from features__user)"
+        queries = [
+            "select user_id, score from pred__purchase_30d order by score desc limit 5",
+            "select user_id, scores.purchase_30d(features) as score from features__user as features "
+            f"where {newest} order by score desc, user_id limit 5",
+            "select user_id, score_purchase_30d(features) as now, score_purchase_30d(struct_update(features, "
+            f"recency_days := 0)) as if_seen_today from features__user as features where {newest} "
+            "order by user_id limit 5",
+        ]
+    return queries
+
+
+def likeliest_buyers(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """The five highest scores, beside a few features that tell why; empty where there is no such prediction."""
+    columns = {
+        (table, column)
+        for table, column in con.execute(
+            "select table_name, column_name from duckdb_columns() "
+            "where database_name = current_database() and table_name in ('pred__purchase_30d', 'features__user')"
+        ).fetchall()
+    }
+    if ("pred__purchase_30d", "score") not in columns:
+        return []
+    features = [name for name in TELLING_FEATURES if ("features__user", name) in columns]
+    selected = "".join(f", features.{name}" for name in features)
+    cursor = con.execute(
+        f"""
+        select pred.user_id as "user", pred.score_rank as rank, round(pred.score, 4) as score {selected}
+        from pred__purchase_30d as pred
+        left join features__user as features
+            on pred.user_id = features.user_id and pred.as_of = features.as_of
+        order by pred.score_rank
+        limit 5
+        """
+    )
+    names = [column[0] for column in cursor.description or []]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def query_command(sql: str, warehouse: Path) -> str:
+    """What to type for this SQL."""
+    return f'{command("sql", warehouse)} "{sql}"'
+
+
+def command(verb: str, warehouse: Path) -> str:
+    """What to type for a verb, with the warehouse where it is not the one that is taken anyway."""
+    if warehouse.absolute() == DEFAULT_WAREHOUSE.absolute():
+        return f"{PACKAGE} {verb}"
+    return f"{PACKAGE} {verb} --warehouse {shlex.quote(shown_path(warehouse))}"
+
+
+def shown_path(path: Path) -> str:
+    """A path as short as it can be typed from here."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def prediction_summary(row: dict[str, Any]) -> dict[str, Any]:
+    """A prediction's row for `foretable predictions`."""
+    return {
+        "prediction": row["prediction"],
+        "version": row["version"],
+        "model": row["model"],
+        "label": row["label"],
+        "days": row["horizon_days"],
+        "trained at": _day(row["trained_at"], 16),
+        "train rows": row["train_rows"],
+        "train as_of": _range(row, "train"),
+        "validate as_of": _range(row, "validate"),
+        "test as_of": _range(row, "test"),
+        "seconds": round(row["train_seconds"], 1),
+        "AUC": _interval(row),
+        "PR-AUC": _short(row["pr_auc"]),
+        "log-loss": _short(row["log_loss"]),
+        "base rate AUC": _short(row["base_rate_roc_auc"]),
+        "recency AUC": _short(row["recency_roc_auc"]),
+        "truth AUC": _short(row["truth_roc_auc"]),
+        "scored as_of": _day(row["scored_as_of"], 10),
+        "rows scored": row["scored_rows"],
+    }
+
+
+def show_predictions(console: Console, rows: list[dict[str, Any]]) -> None:
+    """A table of the predictions; on a terminal too narrow for it, a block of lines for each."""
+    summaries = [prediction_summary(row) for row in rows]
+    if not summaries:
+        _say(console, "No prediction is trained yet.")
+        return
+    table = make_table(summaries)
+    if not console.is_terminal or console.measure(table).maximum <= console.width:
+        Console(highlight=False, width=10_000 if not console.is_terminal else None).print(table)
+        return
+    for summary in summaries:
+        _say(console, "\n" + summary["prediction"])
+        for name, value in summary.items():
+            if name != "prediction" and value != "":
+                _say(console, f"    {name:<16} {value}")
+
+
+def _show_times(console: Console, report: Report) -> None:
+    built = [step for step in report.steps if step.kind in {"model", "seed", "snapshot"} and step.status != "skipped"]
+    slowest = sorted(built, key=lambda step: (-step.seconds, step.name))[:SLOWEST]
+    if not slowest:
+        return
+    rows: list[dict[str, Any]] = [{"step": step.name, "seconds": f"{step.seconds:.1f}"} for step in slowest]
+    others = len(built) - len(slowest)
+    if others:
+        rest = sum(step.seconds for step in built) - sum(step.seconds for step in slowest)
+        rows.append({"step": f"{others} others", "seconds": f"{rest:.1f}"})
+    rows.append({"step": "total, by the clock", "seconds": f"{report.seconds:.1f}"})
+    show_table(console, "Time by step, slowest first", rows, right=["seconds"])
+
+
+def _show_predictions_of_run(console: Console, con: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    described = {row["prediction"]: row for row in list_predictions(con)}
+    rows = [
+        {
+            "prediction": run["prediction"],
+            "version": run["version"],
+            "trained": "yes" if run["is_trained"] else "no",
+            "why": run["reason"],
+            "test AUC": _interval(described[run["prediction"]]),
+            "recency": _short(described[run["prediction"]]["recency_roc_auc"]),
+            "truth": _short(described[run["prediction"]]["truth_roc_auc"]),
+            "rows scored": run["row_count"] if run["is_scored"] else f"{run['row_count']} (as before)",
+            "seconds": f"{run['seconds']:.1f}",
+        }
+        for run in runs_of(con, run_id)
+        if run["prediction"] in described
+    ]
+    if rows:
+        show_table(console, "Predictions", rows, right=["seconds"])
+
+
+def _trust_row(row: dict[str, Any]) -> dict[str, Any]:
+    share = share_of_the_way(row["roc_auc"], row["recency_roc_auc"], row["truth_roc_auc"])
+    return {
+        "prediction": row["prediction"],
+        "model": row["model"],
+        "AUC [95%]": _interval(row),
+        "recency": _short(row["recency_roc_auc"]),
+        "base rate": _short(row["base_rate_roc_auc"]),
+        "truth": _short(row["truth_roc_auc"]),
+        "way": "" if share is None else f"{share:.0%}",
+    }
+
+
+def _test_sentence(step: Step, warehouse: Path) -> str:
+    sentence = f"test {step.name} failed: {step.failures:,} row{'s' if step.failures != 1 else ''} should not be there"
+    if step.compiled is not None:
+        sentence += f"; see them with: {command('sql', warehouse)} - < {shlex.quote(shown_path(step.compiled))}"
+    return sentence
+
+
+def _interval(row: dict[str, Any]) -> str:
+    if row["roc_auc"] is None:
+        return ""
+    text = f"{row['roc_auc']:.3f}"
+    if row["roc_auc_lower"] is not None and row["roc_auc_upper"] is not None:
+        text += f" [{row['roc_auc_lower']:.3f}, {row['roc_auc_upper']:.3f}]"
+    return text
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _day(value: Any, length: int) -> str:
+    return "" if value is None else str(value)[:length]
+
+
+def _range(row: dict[str, Any], part: str) -> str:
+    first, last = _day(row[f"{part}_from"], 10), _day(row[f"{part}_to"], 10)
+    return first if first == last else f"{first} to {last}"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(Text(text))
