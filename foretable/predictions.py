@@ -94,7 +94,7 @@ def _described(
     split = json.loads(model["split"])
     described = {key: value for key, value in model.items() if key != "split"}
     for part in ("train", "validate", "test"):
-        days = [datetime.fromisoformat(day) for day in split.get(part, [])] or [None]
+        days: list[datetime | None] = [datetime.fromisoformat(day) for day in split.get(part, [])] or [None]
         described |= {f"{part}_from": days[0], f"{part}_to": days[-1]}
     described["roc_auc"] = metric("model", "roc_auc")
     described["roc_auc_lower"] = metric("model", "roc_auc", "lower")

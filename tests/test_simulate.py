@@ -7,15 +7,17 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
 
 from foretable import simulate as shop_of
-from foretable.simulate import FILES, Manifest, simulate
+from foretable.simulate import FILES, Manifest, lives, simulate, world
 from foretable.simulate.words import EVENT_TYPES, REVIEW_CLOSINGS, REVIEW_OPENINGS
 
 USERS, DAYS, SEED = 200, 120, 3
@@ -180,34 +182,77 @@ def test_the_truth_covers_every_user_with_an_event_at_every_midnight(con: duckdb
     assert value(con, "select bool_and(purchased_30d between 0 and 1 and churned_30d between 0 and 1) from truth")
 
 
+def surprises(pairs: list[tuple[float, float]], groups: int = 8) -> list[float]:
+    """Outcomes minus true chances, in standard deviations: of all pairs together, then by size of the chance."""
+    pairs = sorted(pairs)
+    parts = [pairs] + [
+        pairs[group * len(pairs) // groups : (group + 1) * len(pairs) // groups] for group in range(groups)
+    ]
+    return [
+        sum(outcome - chance for chance, outcome in part)
+        / math.sqrt(sum(chance * (1 - chance) for chance, _ in part) + 1e-6)
+        for part in parts
+    ]
+
+
 def test_what_happens_agrees_with_the_truth(tmp_path: Path) -> None:
-    # One as_of gives independent users. |z| > 4 in one of 16 groups: once in 1,000 seeds, and the seed is fixed.
+    # Windows that do not overlap have uncorrelated surprises. By chance, one of 18 exceeds 4 once in 900 seeds, and
+    # the seed is fixed.
     out = tmp_path / "shop"
-    simulate(out, users=1500, days=90, seed=11)
+    simulate(out, users=1500, days=330, seed=11)
     with duckdb.connect(config={"threads": 2}) as con:
         rows = con.execute(f"""
             with outcomes as (
-                select user_id, max((event_type = 'purchase')::int) as purchased
+                select user_id, timestamp '2025-01-31' + to_days(30 * number::int) as as_of,
+                    max((event_type = 'purchase')::int) as purchased
                 from '{out}/events.parquet'
-                where try_cast(occurred_at as timestamp) >= timestamp '2025-03-02'
-                    and try_cast(occurred_at as timestamp) < timestamp '2025-04-01'
-                    and event_type in ({TYPES}) and (price is null or (price >= 0 and price <= 1e6))
+                inner join range(10) as windows(number)
+                    on floor(date_diff('day', timestamp '2025-01-31', try_cast(occurred_at as timestamp)) / 30) = number
+                where event_type in ({TYPES}) and (price is null or (price >= 0 and price <= 1e6))
                     and try_cast(occurred_at as timestamp) <= loaded_at::timestamp + interval 1 day
                 group by all
             )
             select purchased_30d, coalesce(purchased, 0), churned_30d, (purchased is null)::int
-            from '{out}/truth.parquet' left join outcomes using (user_id) where as_of = timestamp '2025-03-02'
+            from '{out}/truth.parquet' left join outcomes using (user_id, as_of)
+            where date_diff('day', timestamp '2025-01-31', as_of) % 30 = 0 and as_of < timestamp '2025-11-01'
         """).fetchall()
-    assert len(rows) > 1000
+    assert len(rows) > 10_000
     for pairs in ([(row[0], row[1]) for row in rows], [(row[2], row[3]) for row in rows]):
-        pairs.sort()
-        for group in range(8):
-            members = pairs[group * len(pairs) // 8 : (group + 1) * len(pairs) // 8]
-            surprise = sum(outcome - chance for chance, outcome in members)
-            spread = math.sqrt(sum(chance * (1 - chance) for chance, _ in members))
-            assert abs(surprise) <= 4 * spread + 1e-6, f"group {group}: off by {surprise:.1f}, spread {spread:.1f}"
-        assert pairs[0][0] < 0.2
-        assert pairs[-1][0] > 0.8
+        assert max(abs(surprise) for surprise in surprises(pairs)) < 4
+        assert min(pairs)[0] < 0.05
+        assert max(pairs)[0] > 0.95
+
+
+def test_the_truth_counts_those_who_leave_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lives, "STATE_HAZARD", np.array([0.05, 0.02, 0.01, 0.01]))
+    calendar = world.make_calendar(60, np.random.default_rng(0))
+    users = world.make_users(4000, 60, np.random.default_rng(1))
+    sessions, history = lives.live(
+        users, calendar, days=60, rng=np.random.default_rng(2), progress=lambda done: None
+    )  # fmt: skip
+    truth = lives.true_probabilities(users, calendar, sessions, history, progress=lambda done: None)
+    first = truth.day == 30
+    later = sessions.day >= 30
+    purchased = np.isin(truth.user[first], sessions.user[later & sessions.bought])
+    churned = ~np.isin(truth.user[first], sessions.user[later])
+    for chances, outcomes in ((truth.purchased[first], purchased), (truth.churned[first], churned)):
+        pairs = list(zip(chances.tolist(), outcomes.astype(float).tolist(), strict=True))
+        assert max(abs(surprise) for surprise in surprises(pairs)) < 4
+
+
+def test_the_day_of_as_of_counts_and_the_day_at_the_horizon_does_not() -> None:
+    calendar = world.make_calendar(62, np.random.default_rng(0))
+    only_one_day = np.where(np.arange(len(calendar.traffic)) == 60, 1.0, 0.0)
+    before = np.where(np.arange(len(calendar.traffic)) < 30, 1.0, 0.0)
+    calendar = replace(calendar, traffic=only_one_day + before)
+    users = world.make_users(100, 62, np.random.default_rng(1))
+    sessions, history = lives.live(users, calendar, days=62, rng=np.random.default_rng(2), progress=lambda done: None)
+    truth = lives.true_probabilities(users, calendar, sessions, history, progress=lambda done: None)
+    stays = history[truth.day, truth.user] != lives.GONE
+    assert (truth.churned[truth.day == 30] == 1).all()  # [30, 60) ends before day 60
+    for day in (31, 60):
+        assert (truth.churned[(truth.day == day) & stays] < 1).all()
+    assert (truth.churned[truth.day == 61] == 1).all()
 
 
 def test_the_words_of_a_review_go_with_its_rating(con: duckdb.DuckDBPyConnection) -> None:
