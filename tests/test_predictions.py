@@ -1,0 +1,399 @@
+"""materialized='prediction', reached by plain dbt and by its one Python function."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import yaml
+
+import udfs
+from ibis_features import FeatureSchema
+from tests.conftest import DBT_PROJECT, DbtRun, Shop, run_dbt
+from udfs.prediction import build
+
+BINARY = {"entity": "user_id", "label": "bought", "horizon_days": 30, "model": "xgboost", "params": {"n_estimators": 20}}
+EXAMPLES = """
+    select
+        'u' || u as user_id,
+        timestamp '2025-01-01' + interval (30 * s) days as as_of,
+        case when s < 5 then (u * 7 + s) % 10 + random() * 3 > 6 end as bought,
+        ((u * 7 + s) % 10)::double as heat,
+        random() as noise,
+        case when u % 9 = 0 then null else 'c' || (u % 4) end as kind
+    from range(120) as users (u), range(6) as snapshots (s)
+"""
+
+
+@pytest.fixture
+def warehouse(tiny_shop: Shop, tmp_path: Path) -> Path:
+    """A copy of the small shop's warehouse that a test may change."""
+    return Path(shutil.copy(tiny_shop.warehouse, tmp_path / "copied.duckdb"))
+
+
+@pytest.fixture
+def con(warehouse: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute("select setseed(0.5)")
+        yield connection
+
+
+def predict(
+    con: duckdb.DuckDBPyConnection, select: str = EXAMPLES, *, train: str = "when_changed", **config: Any
+) -> str | None:
+    """Do what the materialization does; return the sentence it would fail with."""
+    con.execute(f"create or replace table examples__test__building as {select}")
+    build(
+        con,
+        {
+            "name": "test",
+            "config": {key: value for key, value in {**BINARY, **config}.items() if value != "absent"},
+            "train": train,
+            "sql": select,
+            "building": "main.examples__test__building",
+            "examples": "main.examples__test",
+            "examples_identifier": "examples__test",
+            "target": "main.pred__test",
+            "truth_schema": "main",
+            "run_id": "run",
+            "run_at": "2025-12-01 00:00:00",
+            "source": "contract",
+        },
+    )
+    return con.execute("select message from foretable_outcome").fetchone()[0]
+
+
+def fixed(con: duckdb.DuckDBPyConnection) -> str:
+    """Examples that do not change from one SELECT to the next."""
+    con.execute(f"create or replace table fixed as {EXAMPLES}")
+    return "select * from fixed"
+
+
+def state_of(con: duckdb.DuckDBPyConnection) -> list[Any]:
+    tables = ["pred__test", "examples__test", "foretable.models", "foretable.active", "foretable.prediction_log"]
+    return [con.execute(f"select * from {table} order by all").fetchall() for table in tables]
+
+
+def versions(con: duckdb.DuckDBPyConnection, prediction: str = "test") -> int:
+    return con.execute("select count(*) from foretable.models where prediction = ?", [prediction]).fetchone()[0]
+
+
+# What cannot be trained on
+
+
+@pytest.mark.parametrize(
+    ("select", "config", "sentence"),
+    [
+        ("select * exclude (user_id) from fixed", {}, "has no column 'user_id', which the prediction needs as its entity"),
+        ("select * exclude (as_of) from fixed", {}, "has no column 'as_of'"),
+        ("select * exclude (bought) from fixed", {}, "has no column 'bought', which the prediction needs as its label"),
+        ("select *, bought from fixed", {}, "the label 'bought' is also among the features"),
+        ("select *, bought as bought_too from fixed", {}, "a feature tells the label by itself"),
+        ("select *, not bought as not_bought from fixed", {}, "a feature tells the label by itself"),
+        ("select *, bought::int + heat / 1e6 as next_purchase from fixed", {}, "tells the label by itself"),
+        ("select *, date '2025-01-01' as day from fixed", {}, "feature 'day' is DATE, which no model reads"),
+        ("select *, {'a': 1} as s from fixed", {}, "feature 's' is STRUCT(a INTEGER)"),
+        ("select * replace (as_of::varchar as as_of) from fixed", {}, "as_of has to be a DATE or a TIMESTAMP"),
+        ("select user_id, as_of, bought from fixed", {}, "returns no feature"),
+        ("select * from fixed where false", {}, "returns no rows"),
+        ("select * replace (null::boolean as bought) from fixed", {}, "every label 'bought' is NULL"),
+        ("select * replace (false as bought) from fixed", {}, "no positive label in the training rows"),
+        ("select * replace (true as bought) from fixed", {}, "no negative label in the training rows"),
+        ("select * replace (7 as bought) from fixed", {}, "neither true/1 nor false/0 nor NULL"),
+        ("from fixed union all from fixed", {}, "occur more than once"),
+        ("select * replace (nullif(user_id, 'u1') as user_id) from fixed", {}, "have a NULL user_id or as_of"),
+        ("select * from fixed where user_id = 'u1'", {}, "label in the training rows"),
+        ("select * from fixed", {"horizon_days": 400}, "training, validation and test each need one, 400 days apart"),
+        ("select *, [1, 2] as path from fixed", {}, "trees read no sequences (path)"),
+        ("select * from fixed", {"model": "xgbost"}, "unknown model 'xgbost'; known: xgboost, mlp, lstm"),
+        ("select * from fixed", {"kind": "ranking"}, "unknown kind 'ranking'; known: binary"),
+        ("select * from fixed", {"lable": "x"}, "unknown config key 'lable'; known: entity, label"),
+        ("select * from fixed", {"params": {"depth": 3}}, "unknown params for xgboost: depth; known: n_estimators"),
+        ("select * from fixed", {"params": {"max_depth": 99}}, "max_depth=99"),
+        ("select * from fixed", {"horizon_days": "30"}, "config horizon_days='30' is not a whole number above 0"),
+        ("select * from fixed", {"horizon_days": "absent"}, "config lacks key 'horizon_days'"),
+        ("select * from fixed", {"exclude": ["gone"]}, "exclude names columns that the SELECT does not return: gone"),
+        ("select * from fixed", {"retrain": "daily"}, "unknown retrain 'daily'; known: when_changed, always, never"),
+    ],
+)
+def test_what_cannot_be_trained_gives_one_sentence_and_leaves_what_was_there(
+    con: duckdb.DuckDBPyConnection, select: str, config: dict[str, Any], sentence: str
+) -> None:
+    assert predict(con, fixed(con)) is None
+    before = state_of(con)
+    message = predict(con, select, **config)
+    assert message is not None
+    assert sentence in message
+    assert message.startswith("prediction 'test': ")
+    assert state_of(con) == before
+    assert con.execute("from duckdb_tables() where table_name like '%building'").fetchall() == []
+
+
+def test_a_feature_that_tells_too_much_may_be_let_through(con: duckdb.DuckDBPyConnection) -> None:
+    fixed(con)
+    assert predict(con, "select *, bought as bought_too from fixed", leak_check=False) is None
+
+
+# When it trains
+
+
+def test_nothing_is_trained_or_logged_when_nothing_changed(con: duckdb.DuckDBPyConnection) -> None:
+    select = fixed(con)
+    predict(con, select)
+    before = state_of(con)
+    assert predict(con, select) is None
+    assert state_of(con) == before
+    assert con.execute("select is_trained, is_scored from foretable.runs where prediction = 'test'").fetchall() == [
+        (True, True),
+        (False, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "config"),
+    [
+        ("update fixed set heat = heat + 1 where user_id = 'u1' and as_of = '2025-01-01'", {}),
+        ("delete from fixed where user_id = 'u1'", {}),
+        ("alter table fixed add column extra integer default 1", {}),
+        ("select 1", {"seed": 8}),
+        ("select 1", {"params": {"n_estimators": 21}}),
+    ],
+)
+def test_it_trains_when_rows_columns_or_config_changed(
+    con: duckdb.DuckDBPyConnection, change: str, config: dict[str, Any]
+) -> None:
+    select = fixed(con)
+    predict(con, select)
+    con.execute(change)
+    assert predict(con, select, **config) is None
+    assert versions(con) == 2
+
+
+def test_new_rows_to_score_are_scored_by_the_version_that_is_there(con: duckdb.DuckDBPyConnection) -> None:
+    select = fixed(con)
+    predict(con, select)
+    con.execute("update fixed set heat = 9 where bought is null")
+    assert predict(con, select) is None
+    assert versions(con) == 1
+    logged = con.execute("select count(*) from foretable.prediction_log where prediction = 'test'").fetchone()
+    assert logged == (240,), "the log keeps the older scores"
+
+
+def test_the_order_of_the_rows_changes_nothing(con: duckdb.DuckDBPyConnection) -> None:
+    select = fixed(con)
+    predict(con, select)
+    before = con.execute("select user_id, score from pred__test order by all").fetchall()
+    con.execute("create or replace table fixed as from fixed order by noise")
+    predict(con, select)
+    assert versions(con) == 1
+    predict(con, select, train="always")
+    assert con.execute("select user_id, score from pred__test order by all").fetchall() == before
+
+
+def test_never_trains_nothing_and_scores_with_what_is_there(con: duckdb.DuckDBPyConnection) -> None:
+    select = fixed(con)
+    message = predict(con, select, train="never")
+    assert message is not None
+    assert "it was never trained, and train is 'never'" in message
+    predict(con, select)
+    con.execute("update fixed set heat = 5")
+    assert predict(con, select, train="never") is None
+    assert versions(con) == 1
+
+
+def test_never_refuses_rows_whose_features_are_not_those_of_the_training(con: duckdb.DuckDBPyConnection) -> None:
+    predict(con, fixed(con))
+    message = predict(con, "select * exclude (noise), 1 as extra from fixed", train="never")
+    assert message is not None
+    assert "without noise; with extra" in message
+
+
+def test_a_model_that_learns_nothing_says_so_in_its_metrics(con: duckdb.DuckDBPyConnection) -> None:
+    predict(con, "select * exclude (heat, kind) from fixed" if fixed(con) else "")
+    value, lower, upper = con.execute(
+        "select value, lower, upper from foretable.metrics "
+        "where prediction = 'test' and metric = 'roc_auc' and split = 'test' and scored_by = 'model'"
+    ).fetchone()
+    assert lower <= 0.5 <= upper or abs(value - 0.5) < 0.15
+
+
+# Three ways a score reaches SQL
+
+
+def test_table_udf_and_macro_agree_to_the_last_bit(tiny_shop: Shop) -> None:
+    con = duckdb.connect(str(tiny_shop.warehouse), read_only=True)
+    udfs.register(con)
+    compared, differing = con.execute(
+        """
+        select
+            count(*),
+            count(*) filter (
+                where predictions.score is distinct from scores.purchase_30d(features)
+                or predictions.score is distinct from score_purchase_30d(features)
+            )
+        from pred__purchase_30d as predictions
+        inner join features__user as features
+            on predictions.user_id = features.user_id and predictions.as_of = features.as_of
+        """
+    ).fetchone()
+    assert compared > 100
+    assert differing == 0
+
+
+@pytest.mark.parametrize("hole", ["null", "'nan'::double", "'inf'::double", "'-inf'::double"])
+def test_udf_and_macro_agree_where_values_are_missing(tiny_shop: Shop, hole: str) -> None:
+    con = duckdb.connect(str(tiny_shop.warehouse), read_only=True)
+    udfs.register(con)
+    schema = FeatureSchema.from_json(
+        json.loads(
+            con.execute("select feature_schema from foretable.models where prediction = 'purchase_30d'").fetchone()[0]
+        )
+    )
+    numbers = [feature.name for feature in schema.features if feature.sql_type == "DOUBLE"]
+    holes = ", ".join(f'case when random() < 0.5 then {hole} else "{name}" end as "{name}"' for name in numbers)
+    con.execute("select setseed(0.1)")
+    con.execute(f"create temp table holed as select * replace ({holes}) from features__user using sample 500 rows")
+    differing = con.execute(
+        "select count(*) filter (scores.purchase_30d(holed) is distinct from score_purchase_30d(holed)), count(*) from holed"
+    ).fetchone()
+    assert differing == (0, 500)
+
+
+@pytest.mark.parametrize("prediction", ["churn_30d", "purchase_30d_lstm"])
+def test_table_and_udf_of_a_network_agree(tiny_shop: Shop, prediction: str) -> None:
+    con = duckdb.connect(str(tiny_shop.warehouse), read_only=True)
+    udfs.register(con)
+    compared, furthest = con.execute(
+        f"""
+        select count(*), max(abs(predictions.score - score_{prediction}(examples)))
+        from pred__{prediction} as predictions
+        inner join examples__{prediction} as examples
+            on predictions.user_id = examples.user_id and predictions.as_of = examples.as_of
+        """
+    ).fetchone()
+    assert compared > 100
+    assert furthest < 1e-5
+
+
+def test_an_artifact_that_was_tampered_with_is_refused(con: duckdb.DuckDBPyConnection) -> None:
+    predict(con, fixed(con))
+    con.execute("update foretable.models set artifact = artifact || '\\x00'::blob where prediction = 'test'")
+    con.execute("update fixed set heat = 5 where bought is null")
+    before = state_of(con)
+    message = predict(con, "select * from fixed")
+    assert message is not None
+    assert "sha256" in message
+    assert state_of(con) == before
+    udfs.register(con, ["test"])
+    with pytest.raises(duckdb.Error, match="sha256"):
+        con.execute("select score_test(fixed) from fixed").fetchall()
+
+
+def test_a_macro_of_an_older_version_is_gone_when_a_network_takes_its_place(con: duckdb.DuckDBPyConnection) -> None:
+    predict(con, fixed(con))
+    assert con.execute("select count(scores.test(fixed)) from fixed").fetchone() == (720,)
+    assert predict(con, fixed(con), model="mlp", params={"epochs": 1}) is None
+    with pytest.raises(duckdb.CatalogException):
+        con.execute("select scores.test(fixed) from fixed")
+
+
+# The whole, by plain dbt
+
+
+def test_the_tiny_shop_is_built_with_all_its_tests(tiny_shop: Shop) -> None:
+    statuses = set(tiny_shop.run.results().values())
+    assert statuses <= {"success", "pass"}
+    con = duckdb.connect(str(tiny_shop.warehouse), read_only=True)
+    trained = con.execute("select prediction, model from foretable.models order by all").fetchall()
+    assert trained == [("churn_30d", "mlp"), ("purchase_30d", "xgboost"), ("purchase_30d_lstm", "lstm")]
+    baselines = con.execute(
+        "select distinct scored_by from foretable.metrics where split = 'test' order by all"
+    ).fetchall()
+    assert [row[0] for row in baselines] == ["base_rate", "model", "recency", "truth"]
+    overlapping = con.execute(
+        """
+        select count(*)
+        from foretable.models
+        where (split ->> '$.train[#-1]')::timestamp + interval (horizon_days) days > (split ->> '$.validate[0]')::timestamp
+            or (split ->> '$.validate[#-1]')::timestamp + interval (horizon_days) days > (split ->> '$.test[0]')::timestamp
+        """
+    ).fetchone()
+    assert overlapping == (0,)
+
+
+def test_a_second_build_with_nothing_changed_trains_nothing(tiny_shop: Shop, warehouse: Path) -> None:
+    run = run_dbt("build", "--exclude-resource-type", "test", "unit_test", warehouse=warehouse, data=tiny_shop.data)
+    assert run.code == 0, run.output
+    with duckdb.connect(str(warehouse), read_only=True) as con:
+        runs = con.execute("select is_trained, is_scored, reason from foretable.runs order by rowid desc limit 3").fetchall()
+        assert runs == [(False, False, "nothing changed")] * 3
+        assert con.execute("select max(version) from foretable.models").fetchone() == (1,)
+
+
+@pytest.fixture
+def team_project(tmp_path: Path, warehouse: Path) -> Callable[[str, str], DbtRun]:
+    """A team's own dbt project that uses ours as a package, and builds one model of its own."""
+    folder = tmp_path / "team"
+    (folder / "models").mkdir(parents=True)
+    project = {"name": "team", "version": "1.0", "profile": "foretable", "flags": {"send_anonymous_usage_stats": False}}
+    (folder / "dbt_project.yml").write_text(yaml.safe_dump(project))
+    (folder / "packages.yml").write_text(yaml.safe_dump({"packages": [{"local": str(DBT_PROJECT)}]}))
+    shutil.copy(DBT_PROJECT / "profiles.yml", folder)
+    assert run_dbt("deps", warehouse=warehouse, project=folder).code == 0
+
+    def add(name: str, sql: str) -> DbtRun:
+        (folder / "models" / f"{name}.sql").write_text(sql)
+        return run_dbt("build", "--select", name, warehouse=warehouse, project=folder)
+
+    return add
+
+
+SPENDERS = """
+{{ config(materialized='prediction', entity='user_id', label='spends_30d', horizon_days=30, model='xgboost') }}
+
+select
+    features.user_id,
+    features.as_of,
+    %s as spends_30d,
+    features.* exclude (user_id, as_of)
+from {{ ref('features__user') }} as features
+inner join {{ ref('labels__purchase_30d') }} as labels using (user_id, as_of)
+"""
+
+
+def test_adding_a_prediction_is_one_sql_file(team_project: Callable[[str, str], DbtRun], warehouse: Path) -> None:
+    run = team_project("pred__spends_30d", SPENDERS % "labels.purchased_30d")
+    assert run.code == 0, run.output
+    con = duckdb.connect(str(warehouse), read_only=True)
+    udfs.register(con)
+    assert con.execute(
+        """
+        select count(*) > 100 and bool_and(predictions.score = score_spends_30d(features))
+        from pred__spends_30d as predictions
+        inner join features__user as features using (user_id, as_of)
+        """
+    ).fetchone() == (True,)
+
+
+def test_dbt_shows_a_fault_as_one_sentence_without_a_traceback(
+    team_project: Callable[[str, str], DbtRun], warehouse: Path
+) -> None:
+    run = team_project("pred__spends_30d", SPENDERS % "null::boolean")
+    assert run.code == 1
+    assert "prediction 'spends_30d': every label 'spends_30d' is NULL" in run.output
+    assert "Traceback" not in run.output
+    with duckdb.connect(str(warehouse), read_only=True) as con:
+        tables = con.execute("select table_name from duckdb_tables() where table_name like '%spends%'").fetchall()
+        assert tables == []
+
+
+def test_full_refresh_trains_anew_and_the_var_never_goes_before_it(warehouse: Path) -> None:
+    arguments = ["build", "--select", "pred__purchase_30d", "--exclude-resource-type", "test", "--full-refresh"]
+    for variables, count in (({"train": "never"}, 1), ({}, 2)):
+        run = run_dbt(*arguments, warehouse=warehouse, variables=variables)
+        assert run.code == 0, run.output
+        with duckdb.connect(str(warehouse), read_only=True) as con:
+            assert versions(con, "purchase_30d") == count
