@@ -300,6 +300,8 @@ def _environment(order: Order) -> Iterator[None]:
         "FORETABLE_WAREHOUSE": str(order.warehouse),
         "FORETABLE_DBT_PROJECT": str(packaged_project()),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        # Left behind by an interrupted build, multiprocessing's tracker tidies up; it need not say so.
+        "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning"),
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3"),
     }
     if order.data:
@@ -330,11 +332,11 @@ def _at_once_on_interrupt(screen: Screen) -> Iterator[None]:
         yield
         return
 
+    words = os.dup(2)  # while TensorFlow is imported, file descriptor 2 leads nowhere
+
     def leave(signum: int, frame: FrameType | None) -> None:
         screen.close()
-        sys.__stderr__.write("Interrupted; tables and predictions that were not finished are as they were before.\n")  # type: ignore[union-attr]
-        sys.__stderr__.flush()  # type: ignore[union-attr]
-        sys.__stdout__.flush()  # type: ignore[union-attr]
+        os.write(words, b"Interrupted; tables and predictions that were not finished are as they were before.\n")
         os._exit(INTERRUPTED)
 
     before = signal.signal(signal.SIGINT, leave)
@@ -342,3 +344,4 @@ def _at_once_on_interrupt(screen: Screen) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+        os.close(words)

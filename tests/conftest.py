@@ -38,13 +38,17 @@ def run_dbt(
 ) -> DbtRun:
     """Run plain dbt, as a team does that never heard of our command line, in a process of its own."""
     target = warehouse.parent / "target"
-    environment = {**os.environ, "FORETABLE_WAREHOUSE": str(warehouse), "NO_COLOR": "1"}
+    environment = {
+        **os.environ,
+        "FORETABLE_WAREHOUSE": str(warehouse),
+        "DBT_TARGET_PATH": str(target),
+        "DBT_LOG_PATH": str(warehouse.parent / "logs"),
+    }
     if data is not None:
         environment["FORETABLE_DATA"] = str(data)
     command = [
         *(str(Path(sys.executable).with_name("dbt")), *arguments, "--no-use-colors"),
         *("--project-dir", str(project), "--profiles-dir", str(project)),
-        *("--target-path", str(target), "--log-path", str(warehouse.parent / "logs")),
         *("--vars", json.dumps(dict(variables or {}))),
     ]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=warehouse.parent, check=False)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from click.testing import CliRunner, Result
 from foretable.cli import main
 from foretable.results import demo_queries
 from foretable.sentences import plain
+from tests.conftest import Shop
 
 EVENT = "'u1' as user_id, 'view' as event_type, timestamp '2025-01-01 10:00' as occurred_at"
 
@@ -58,14 +60,12 @@ def foretable(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a small shop and a warehouse with one trained prediction."""
-    folder = tmp_path_factory.mktemp("built")
-    assert foretable("simulate", "--users", "150", "--days", "220", cwd=folder).returncode == 0
-    result = foretable("build", "--select", "+pred__purchase_30d", cwd=folder)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return folder
+@pytest.fixture
+def built(tiny_shop: Shop, tmp_path: Path) -> Path:
+    """A folder with a copy of the small shop and of its warehouse."""
+    shutil.copytree(tiny_shop.data, tmp_path / "shop")
+    shutil.copy(tiny_shop.warehouse, tmp_path / "warehouse.duckdb")
+    return tmp_path
 
 
 @pytest.mark.parametrize("command", sorted(main.commands))
@@ -300,14 +300,14 @@ def test_debug_shows_the_traceback() -> None:
 
 
 @pytest.mark.slow
-def test_predictions_lists_what_is_trained(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(built)
-    [found] = json.loads(call("predictions", "--format", "json").stdout)
-    assert found["prediction"] == "purchase_30d"
+@pytest.mark.usefixtures("built")
+def test_predictions_lists_what_is_trained() -> None:
+    rows = json.loads(call("predictions", "--format", "json").stdout)
+    assert [row["prediction"] for row in rows] == sorted(row["prediction"] for row in rows)
+    [found] = [row for row in rows if row["prediction"] == "purchase_30d"]
     assert found["roc_auc_lower"] <= found["roc_auc"] <= found["roc_auc_upper"]
-    assert (
-        found["train_from"] <= found["train_to"] < found["validate_from"] < found["test_from"] < found["scored_as_of"]
-    )
+    assert found["train_from"] <= found["train_to"] < found["validate_from"]
+    assert found["validate_to"] < found["test_from"] <= found["test_to"] < found["scored_as_of"]
     assert found["base_rate_roc_auc"] == 0.5
     assert found["scored_rows"] > 0
     assert "purchase_30d" in call("predictions").stdout
@@ -315,8 +315,8 @@ def test_predictions_lists_what_is_trained(built: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.slow
-def test_every_question_that_the_demo_shows_runs(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(built)
+@pytest.mark.usefixtures("built")
+def test_every_question_that_the_demo_shows_runs() -> None:
     queries = demo_queries({"purchase_30d"})
     assert len(queries) == 3
     for query in queries:
@@ -326,12 +326,12 @@ def test_every_question_that_the_demo_shows_runs(built: Path, monkeypatch: pytes
 
 
 @pytest.mark.slow
-def test_table_function_and_macro_agree(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(built)
+@pytest.mark.usefixtures("built")
+def test_table_function_and_macro_agree() -> None:
     result = call(
         "sql",
-        "select count(*) as n, count(*) filter (pred.score = scores.purchase_30d(f) and pred.score = score_purchase_30d(f))"
-        " as alike from pred__purchase_30d as pred inner join features__user as f"
+        "select count(*) as n,"
+        " count(*) filter (pred.score = scores.purchase_30d(f) and pred.score = score_purchase_30d(f)) as alike from pred__purchase_30d as pred inner join features__user as f"
         " on pred.user_id = f.user_id and pred.as_of = f.as_of",
         "--format",
         "json",
@@ -423,8 +423,8 @@ def test_a_new_project_builds_at_once_and_from_a_read_only_package() -> None:
         ),
         ("Invalid Input Error: No magic bytes found at end of file 'a/b.parquet'", "a/b.parquet is not a Parquet file"),
         (
-            'IO Error: Could not set lock on file "/w.duckdb": Conflicting lock is held in /usr/bin/python3.11 (PID 12). '
-            "See also https://duckdb.org/docs/stable/connect/concurrency",
+            'IO Error: Could not set lock on file "/w.duckdb": Conflicting lock is held in /usr/bin/python3.11 (PID 12)'
+            ". See also https://duckdb.org/docs/stable/connect/concurrency",
             "another process is using /w.duckdb (PID 12, /usr/bin/python3.11)",
         ),
         ("", "it failed without a message"),

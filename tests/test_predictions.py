@@ -53,6 +53,7 @@ def predict(
             "config": {key: value for key, value in {**BINARY, **config}.items() if value != "absent"},
             "train": train,
             "sql": select,
+            "database": '"copied"',
             "building": "main.examples__test__building",
             "examples": "main.examples__test",
             "examples_identifier": "examples__test",

@@ -319,3 +319,16 @@ def test_an_attached_file_scores_once_it_is_in_use_and_never_with_anothers_trees
         con.execute("select w.scores.churn(1, 2)").fetchall()
     con.execute("use w")
     assert scores(con, "select scores.churn(1, 2)") == scores(con, "select w.scores.churn(1, 2)") == expected
+
+
+@pytest.mark.parametrize("positive", range(380, 421, 5))
+def test_a_share_of_positives_near_a_half_has_its_base_margin_found(
+    con: duckdb.DuckDBPyConnection, positive: int
+) -> None:
+    rng = np.random.default_rng(positive)
+    values = rng.normal(size=(800, 2)).astype(np.float32)
+    label = rng.permutation(np.arange(800) < positive)
+    booster = xgboost.train({"objective": "binary:logistic", "nthread": 1}, xgboost.DMatrix(values, label), 3)
+    features = (Feature("a", "number", "FLOAT"), Feature("b", "number", "FLOAT"))
+    columns = (MatrixColumn("a", "number"), MatrixColumn("b", "number"))
+    compile_sql(con, "near", TreesModel(booster, columns, schema_of(features)))

@@ -45,7 +45,7 @@ PARITY_ROWS = 2_000
 
 @dataclass(frozen=True)
 class Request:
-    """What the materialization asks for. Relations are quoted SQL names.
+    """What the materialization asks for. Relations and the database are quoted SQL names.
 
     `building` holds the SELECT's rows; it becomes `examples` when all has gone well. `train` is the run's own word,
     over the prediction's `retrain`.
@@ -55,6 +55,7 @@ class Request:
     config: Mapping[str, Any]
     train: str
     sql: str
+    database: str
     building: str
     examples: str
     examples_identifier: str
@@ -308,7 +309,7 @@ def _fingerprint(
     """
     libraries = {name: version_of(name) for name in ("duckdb", *LIBRARIES[spec.model])}
     state = {
-        "sql": request.sql,
+        "sql": request.sql.replace(f"{request.database}.", ""),  # a warehouse may be copied or renamed
         "config": asdict(replace(spec, retrain="when_changed")),
         "schema": schema.to_json(),
         "rows": _rows_hash(con, request.building, f"{identifier(schema.label)} is not null"),

@@ -11,7 +11,6 @@ value is missing, for nodes that then go right, the other -inf, for nodes that t
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -207,10 +206,13 @@ def _leaves(compiled: _Compiled, values: np.ndarray) -> np.ndarray:
 
 
 def _base_margin(model: TreesModel, leaves: np.ndarray, expected: np.ndarray) -> np.float32:
-    """The float32 that sums start from: XGBoost takes the logit of base_score with its own rounding."""
+    """The float32 that sums start from: XGBoost takes the logit of base_score in float32, as -log(1 / p - 1).
+
+    The same formula in float64 would be far off near p = 0.5, where the subtraction cancels.
+    """
     config = json.loads(model.booster.save_config())["learner"]["learner_model_param"]["base_score"]
-    base_score = float(config.strip("[]"))
-    guess = np.float32(math.log(base_score / (1 - base_score)))
+    base_score = np.float32(config.strip("[]"))
+    guess = -np.log(np.float32(1) / base_score - np.float32(1))
     candidates, up, down = [guess], guess, guess
     for _ in range(ULPS):
         up, down = np.nextafter(up, np.float32(np.inf)), np.nextafter(down, np.float32(-np.inf))

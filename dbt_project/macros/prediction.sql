@@ -28,6 +28,7 @@
         'train': 'always' if flags.FULL_REFRESH and var('train', 'when_changed') == 'when_changed'
             else var('train', 'when_changed'),
         'sql': sql,
+        'database': adapter.quote(this.database),
         'building': building | string,
         'examples': examples | string,
         'examples_identifier': examples.identifier,
