@@ -487,19 +487,13 @@ def _show_rows(cursor: Any, out: Path | None) -> None:
     from rich.console import Console
 
     from foretable.query import some_rows
-    from foretable.screen import make_console, make_table
+    from foretable.screen import make_console, show_rows
 
     names, rows, has_more = some_rows(cursor, ROWS_SHOWN)
-    table = make_table(rows, columns=names)
-    note = (
-        f"the first {ROWS_SHOWN} rows; write all of them with --format csv --out FILE"
-        if has_more
-        else f"{len(rows)} rows"
-    )
-    if out is not None:
+    if out is None:
+        show_rows(make_console(), rows, columns=names)
+    else:
         with out.open("w", encoding="utf-8") as file:
-            Console(file=file, width=10_000, highlight=False).print(table)
-        return
-    console = make_console()
-    console.print(table)
-    click.echo(note, err=True)
+            show_rows(Console(file=file, highlight=False), rows, columns=names)
+    more = f"the first {ROWS_SHOWN} rows; write all of them with --format csv --out FILE"
+    click.echo(more if has_more else f"{len(rows)} row{'s' if len(rows) != 1 else ''}", err=True)

@@ -13,7 +13,7 @@ from foretable.build import Report, Step
 from foretable.predictions import has_state, list_predictions, runs_of, share_of_the_way
 from foretable.project import PACKAGE
 from foretable.query import open_reader
-from foretable.screen import make_table, show_table
+from foretable.screen import show_rows, show_table
 
 if TYPE_CHECKING:
     import duckdb
@@ -90,7 +90,7 @@ def demo_queries(predictions: set[str]) -> list[str]:
             f"where {newest} order by score desc, user_id limit 5",
             "select user_id, score_purchase_30d(features) as now, score_purchase_30d(struct_update(features, "
             f"recency_days := 0)) as if_seen_today from features__user as features where {newest} "
-            "order by user_id limit 5",
+            "order by abs(if_seen_today - now) desc, user_id limit 5",
         ]
     return queries
 
@@ -168,20 +168,11 @@ def prediction_summary(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def show_predictions(console: Console, rows: list[dict[str, Any]]) -> None:
-    """A table of the predictions; on a terminal too narrow for it, a block of lines for each."""
-    summaries = [prediction_summary(row) for row in rows]
-    if not summaries:
+    """What is trained, a row each."""
+    if rows:
+        show_rows(console, [prediction_summary(row) for row in rows])
+    else:
         _say(console, "No prediction is trained yet.")
-        return
-    table = make_table(summaries)
-    if not console.is_terminal or console.measure(table).maximum <= console.width:
-        Console(highlight=False, width=10_000 if not console.is_terminal else None).print(table)
-        return
-    for summary in summaries:
-        _say(console, "\n" + summary["prediction"])
-        for name, value in summary.items():
-            if name != "prediction" and value != "":
-                _say(console, f"    {name:<16} {value}")
 
 
 def _show_times(console: Console, report: Report) -> None:
@@ -203,20 +194,18 @@ def _show_predictions_of_run(console: Console, con: duckdb.DuckDBPyConnection, r
     rows = [
         {
             "prediction": run["prediction"],
-            "version": run["version"],
             "trained": "yes" if run["is_trained"] else "no",
-            "why": run["reason"],
-            "test AUC": _interval(described[run["prediction"]]),
+            "test AUC [95%]": _interval(described[run["prediction"]]),
             "recency": _short(described[run["prediction"]]["recency_roc_auc"]),
             "truth": _short(described[run["prediction"]]["truth_roc_auc"]),
-            "rows scored": run["row_count"] if run["is_scored"] else f"{run['row_count']} (as before)",
-            "seconds": f"{run['seconds']:.1f}",
+            "rows scored": f"{run['row_count']:,}" + ("" if run["is_scored"] else " as before"),
+            "why": run["reason"],
         }
         for run in runs_of(con, run_id)
         if run["prediction"] in described
     ]
     if rows:
-        show_table(console, "Predictions", rows, right=["seconds"])
+        show_table(console, "Predictions", rows, right=["rows scored"])
 
 
 def _trust_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from foretable.build import Screen, Step
@@ -20,6 +21,7 @@ PLAIN_WIDTH = 160
 SECONDS_BETWEEN_LINES = 5.0
 QUIET_SECONDS = 10.0
 LONGEST_CELL = 80
+STEP_WIDTH, BAR_WIDTH, NOTE_WIDTH = 34, 20, 16
 
 
 def make_console() -> Console:
@@ -41,7 +43,32 @@ def show_table(console: Console, title: str, rows: Sequence[Mapping[str, Any]], 
             column.justify = "right"
     console.print()
     console.print(Text(title, style="bold"))
-    console.print(table)
+    _print_whole(console, table)
+
+
+def show_rows(console: Console, rows: Sequence[Mapping[str, Any]], *, columns: Sequence[str] = ()) -> None:
+    """Print a table; on a terminal too narrow for it a block of lines for each row, so that nothing is cut."""
+    table = make_table(rows, columns=columns)
+    if not console.is_terminal or not rows or _width(table) <= console.width:
+        _print_whole(console, table)
+        return
+    names = list(columns) or list(rows[0])
+    widest = max(len(name) for name in names)
+    for number, row in enumerate(rows, start=1):
+        console.print(Text(f"row {number}", style="bold"))
+        for name in names:
+            console.print(Text(f"  {name:<{widest}}  {cell_text(row.get(name))}"))
+
+
+def _print_whole(console: Console, table: Table) -> None:
+    """Print a table at its own width: a terminal wraps it, and nothing is cut."""
+    wide = Console(file=console.file, force_terminal=console.is_terminal, width=max(_width(table), 1), highlight=False)
+    wide.print(table)
+
+
+def _width(table: Table) -> int:
+    endless = Console(width=100_000)
+    return Measurement.get(endless, endless.options, table).maximum
 
 
 class LiveScreen:
@@ -50,9 +77,9 @@ class LiveScreen:
     def __init__(self, console: Console) -> None:
         self.progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.description}", table_column=Column(width=STEP_WIDTH, no_wrap=True, overflow="ellipsis")),
+            BarColumn(bar_width=BAR_WIDTH),
+            TextColumn("{task.fields[note]}", table_column=Column(width=NOTE_WIDTH, no_wrap=True)),
             TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -84,7 +111,8 @@ class LiveScreen:
     def share(self, task: str, activity: str, done: float) -> None:
         with self.lock:
             self.started(task)
-            self.progress.update(self.tasks[task], completed=done, total=1.0, note=f"{activity} {done:.0%}")
+            # A task that is full stops its clock, but others of its activities may follow.
+            self.progress.update(self.tasks[task], completed=min(done, 0.999), total=1.0, note=f"{activity} {done:.0%}")
 
     def close(self) -> None:
         self.progress.stop()
@@ -148,7 +176,7 @@ class PlainScreen:
 def make_table(rows: Sequence[Mapping[str, Any]], *, columns: Sequence[str] = ()) -> Table:
     """A table of rows, numbers on the right. `columns` gives the order where there may be no rows."""
     names = list(columns) or (list(rows[0]) if rows else [])
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in names:
         values = [row.get(name) for row in rows]
         is_number = any(_is_number(value) for value in values)

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     import xgboost
 
 DEFAULT_PARAMS: Mapping[str, Any] = {
-    "n_estimators": 600,  # at most; early stopping decides
-    "max_depth": 5,
+    "n_estimators": 1000,  # at most; early stopping decides
+    "max_depth": 3,  # snapshots of one user are alike: shallow, much regularised trees carry further
     "eta": 0.05,
-    "min_child_weight": 10.0,
-    "subsample": 0.8,
-    "colsample_bytree": 0.6,
-    "reg_lambda": 2.0,
+    "min_child_weight": 50.0,
+    "subsample": 0.6,
+    "colsample_bytree": 0.3,
+    "reg_lambda": 10.0,
     "reg_alpha": 0.0,
     "gamma": 0.0,
     "max_bin": 256,

@@ -328,16 +328,15 @@ def test_every_question_that_the_demo_shows_runs() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("built")
 def test_table_function_and_macro_agree() -> None:
-    result = call(
-        "sql",
-        "select count(*) as n,"
-        " count(*) filter (pred.score = scores.purchase_30d(f) and pred.score = score_purchase_30d(f)) as alike from pred__purchase_30d as pred inner join features__user as f"
-        " on pred.user_id = f.user_id and pred.as_of = f.as_of",
-        "--format",
-        "json",
-    )
-    [found] = json.loads(result.stdout)
-    assert found["n"] == found["alike"] > 0
+    query = """
+        select
+            count(*) as rows,
+            count(*) filter (pred.score = scores.purchase_30d(f) and pred.score = score_purchase_30d(f)) as alike
+        from pred__purchase_30d as pred
+        inner join features__user as f on pred.user_id = f.user_id and pred.as_of = f.as_of
+    """
+    [found] = json.loads(call("sql", query, "--format", "json").stdout)
+    assert found["rows"] == found["alike"] > 0
 
 
 @pytest.mark.slow

@@ -106,6 +106,7 @@ def versions(con: duckdb.DuckDBPyConnection, prediction: str = "test") -> int:
         ("select * replace (7 as bought) from fixed", {}, "neither true/1 nor false/0 nor NULL"),
         ("from fixed union all from fixed", {}, "occur more than once"),
         ("select * replace (nullif(user_id, 'u1') as user_id) from fixed", {}, "have a NULL user_id or as_of"),
+        ("select *, 1e300::double as far from fixed", {}, "out of range for the destination type FLOAT"),
         ("select * from fixed where user_id = 'u1'", {}, "label in the training rows"),
         ("select * from fixed", {"horizon_days": 400}, "training, validation and test each need one, 400 days apart"),
         ("select *, [1, 2] as path from fixed", {}, "trees read no sequences (path)"),

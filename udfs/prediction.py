@@ -86,7 +86,7 @@ def build(con: duckdb.DuckDBPyConnection, request: Mapping[str, Any]) -> None:
     with _outside_transaction(con):
         try:
             _build(con, asked, report(asked.name))
-        except ForetableError as error:
+        except (ForetableError, duckdb.ConversionException) as error:
             con.execute(f"drop table if exists {asked.building}")
             message = f"prediction '{asked.name}': {error}"
         con.execute("create or replace temp table foretable_outcome as select ?::varchar as message", [message])

@@ -62,6 +62,24 @@ joined as (
         sessions.purchase_session_count_{{ days }}d
         / nullif(sessions.session_count_{{ days }}d, 0)::double as session_conversion_rate_{{ days }}d,
         {%- endfor %}
+        {%- for days in [30, 90] %}
+        activity.duration_seconds_{{ days }}d
+        / nullif(activity.view_count_{{ days }}d, 0) as view_seconds_mean_{{ days }}d,
+        activity.view_count_{{ days }}d
+        / nullif(sessions.session_count_{{ days }}d, 0)::double as session_view_count_mean_{{ days }}d,
+        {%- endfor %}
+        {%- for days in [7, 30] %}
+        greatest(
+            activity.cart_count_{{ days }}d - activity.remove_count_{{ days }}d - activity.purchase_count_{{ days }}d, 0
+        ) as open_cart_count_{{ days }}d,
+        {%- endfor %}
+        {%- for counted in ['event', 'active_day', 'purchase'] %}
+        activity.{{ counted }}_count_lifetime / nullif(activity.tenure_days, 0) as {{ counted }}_rate_lifetime,
+        {%- endfor %}
+        activity.recency_days
+        / nullif(activity.tenure_days / activity.active_day_count_lifetime, 0) as overdue_ratio_lifetime,
+        activity.purchase_recency_days
+        / nullif(activity.tenure_days / activity.purchase_count_lifetime, 0) as purchase_overdue_ratio_lifetime,
         activity.recency_days / nullif(intervals.interval_mean_days_90d, 0) as overdue_ratio_90d,
         activity.purchase_recency_days
         / nullif(intervals.purchase_interval_mean_days_90d, 0) as purchase_overdue_ratio_90d,
