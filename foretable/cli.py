@@ -165,7 +165,7 @@ def simulate(users: int, days: int, seed: int, out: Path) -> None:
     "--tests/--no-tests", "is_tested", default=True, show_default=True, help="Test the tables that are built."
 )
 @_debug
-def build(  # noqa: PLR0917
+def build(
     source: str | None,
     data: Path | None,
     warehouse: Path,

@@ -68,17 +68,23 @@ def check_examples(examples: Examples, *, horizon_days: int) -> list[datetime]:
     """
     schema, table = examples.schema, examples.table
     entity, as_of, label = table[schema.entity], table[schema.as_of], table[schema.label]
-    counts = table.aggregate(
-        rows=table.count(),
-        null_keys=(entity.isnull() | as_of.isnull()).sum(),
-        labelled=label.count(),
-        first=as_of.min(),
-        newest=as_of.max(),
-    ).to_pyarrow().to_pylist()[0]
+    counts = (
+        table.aggregate(
+            rows=table.count(),
+            null_keys=(entity.isnull() | as_of.isnull()).sum(),
+            labelled=label.count(),
+            first=as_of.min(),
+            newest=as_of.max(),
+        )
+        .to_pyarrow()
+        .to_pylist()[0]
+    )
     if not counts["rows"]:
         raise ExamplesError("the SELECT returns no rows; look at the tables it reads from")
     if counts["null_keys"]:
-        raise ExamplesError(f"{counts['null_keys']} rows have a NULL {schema.entity} or {schema.as_of}; filter them out")
+        raise ExamplesError(
+            f"{counts['null_keys']} rows have a NULL {schema.entity} or {schema.as_of}; filter them out"
+        )
     doubled = table.group_by([schema.entity, schema.as_of]).aggregate(n=table.count()).filter(ibis._.n > 1).count()
     if doubles := int(doubled.execute()):
         raise ExamplesError(

@@ -16,7 +16,9 @@ CATEGORY = re.compile(r"^(VARCHAR|ENUM\(.*\)|UUID)$")
 EMBEDDING = re.compile(r"^(FLOAT|DOUBLE)\[(\d+)\]$")
 SEQUENCE = re.compile(r"^(.*)\[\]$")
 INSTANT = re.compile(r"^(DATE|TIMESTAMP.*)$")
-READABLE = "numbers, BOOLEAN, VARCHAR (a category), FLOAT[n] (an embedding) or a list of numbers or VARCHAR (a sequence)"
+READABLE = (
+    "numbers, BOOLEAN, VARCHAR (a category), FLOAT[n] (an embedding) or a list of numbers or VARCHAR (a sequence)"
+)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Judge a model on rows it has not seen, beside its baselines: base rate, recency alone, and a simulated shop's truth."""
+"""Judge a model on unseen rows beside its baselines: base rate, recency alone, and a simulated shop's truth."""
 
 from collections.abc import Mapping
 

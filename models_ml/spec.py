@@ -18,7 +18,7 @@ class PredictionSpec:
 
     entity: column of the key. label: column to predict, NULL where not yet known. horizon_days: length of the label's
     window. kind: what the label is. model: the trainer. params: the trainer's own settings. exclude: columns that are
-    not features. class_weight: 'balanced' weighs both classes alike. retrain: when to train. seed: of everything random.
+    not features. class_weight: 'balanced' weighs both classes alike. retrain: when to train. seed: of all chance.
     validate_snapshots, test_snapshots: how many of the newest labelled snapshots judge the model. recency: the feature
     whose value alone is a baseline. truth: relation with the true probabilities of a simulated shop, in a column named
     as the label. leak_check: refuse a feature that tells the label by itself.
@@ -57,12 +57,16 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
         _check(config, key, isinstance(config.get(key, ""), str | None), "a name")
     for key in ("horizon_days", "validate_snapshots", "test_snapshots"):
         value = config.get(key, 1)
-        _check(config, key, isinstance(value, int) and not isinstance(value, bool) and value > 0, "a whole number above 0")
+        _check(
+            config, key, isinstance(value, int) and not isinstance(value, bool) and value > 0, "a whole number above 0"
+        )
     _check(config, "seed", isinstance(config.get("seed", 0), int), "a whole number")
     _check(config, "leak_check", isinstance(config.get("leak_check", True), bool), "true or false")
     _check(config, "params", isinstance(config.get("params") or {}, Mapping), "a mapping of settings")
     exclude = config.get("exclude") or []
-    _check(config, "exclude", isinstance(exclude, list) and all(isinstance(c, str) for c in exclude), "a list of columns")
+    _check(
+        config, "exclude", isinstance(exclude, list) and all(isinstance(c, str) for c in exclude), "a list of columns"
+    )
     _choice(config, "model", tuple(TRAINERS))
     _choice(config, "kind", KINDS)
     _choice(config, "retrain", RETRAIN)

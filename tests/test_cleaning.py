@@ -3,9 +3,7 @@
 import random
 import statistics
 from collections import Counter
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import duckdb
 import pytest
@@ -15,12 +13,20 @@ from hypothesis import strategies as st
 from tests.conftest import Shop
 from tests.pipeline import Pipeline, event, rows_of
 
-CLEANED = ("quarantine__events", "duplicates__events", "cleaning.int_events__imputed", "features__user", "sequences__user")
+CLEANED = (
+    "quarantine__events",
+    "duplicates__events",
+    "cleaning.int_events__imputed",
+    "features__user",
+    "sequences__user",
+)
 
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    return Pipeline(tmp_path_factory.mktemp("pipeline"), {"history_days": 3, "snapshot_every": "2 days", "horizons": [1]})
+    return Pipeline(
+        tmp_path_factory.mktemp("pipeline"), {"history_days": 3, "snapshot_every": "2 days", "horizons": [1]}
+    )
 
 
 def reasons(con: duckdb.DuckDBPyConnection) -> list[str]:
@@ -31,7 +37,7 @@ def duplicates(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str | None, st
     """(rule, the copy's id, the kept row's id)"""
     return con.execute(
         """
-        select duplicates.rule, duplicates.event_id, kept.event_id
+        select duplicates.matched_by, duplicates.event_id, kept.event_id
         from duplicates__events as duplicates
         inner join cleaning.int_events__imputed as kept on duplicates.kept_row_id = kept.row_id
         order by all
@@ -77,7 +83,9 @@ def test_names_of_a_shop_are_read_as_the_event_types_of_the_contract(pipeline: P
 
 def test_an_instant_with_an_offset_is_read_as_utc(pipeline: Pipeline) -> None:
     con = pipeline.run([event("u", "view", "2025-01-02T01:30:00+02:00")])
-    assert con.execute("select occurred_at from cleaning.int_events__imputed").fetchone() == (datetime(2025, 1, 1, 23, 30),)
+    assert con.execute("select occurred_at from cleaning.int_events__imputed").fetchone() == (
+        datetime(2025, 1, 1, 23, 30),
+    )
 
 
 def test_of_rows_with_one_id_the_first_known_is_kept(pipeline: Pipeline) -> None:
@@ -205,7 +213,7 @@ def test_the_simulated_dirt_is_found_to_the_row(tiny_shop: Shop) -> None:
         return dict(con.execute(sql).fetchall())
 
     assert counted("select rejection_reason, count(*) from quarantine__events group by 1") == manifest["quarantine"]
-    assert counted("select rule, count(*) from duplicates__events group by 1") == manifest["duplicates"]
+    assert counted("select matched_by, count(*) from duplicates__events group by 1") == manifest["duplicates"]
     kept, late, without_session, without_device = con.execute(
         """
         select count(*), count(*) filter (where loaded_at > occurred_at + interval 1 hour),

@@ -15,7 +15,13 @@ from ibis_features import FeatureSchema
 from tests.conftest import DBT_PROJECT, DbtRun, Shop, run_dbt
 from udfs.prediction import build
 
-BINARY = {"entity": "user_id", "label": "bought", "horizon_days": 30, "model": "xgboost", "params": {"n_estimators": 20}}
+BINARY = {
+    "entity": "user_id",
+    "label": "bought",
+    "horizon_days": 30,
+    "model": "xgboost",
+    "params": {"n_estimators": 20},
+}
 EXAMPLES = """
     select
         'u' || u as user_id,
@@ -88,7 +94,11 @@ def versions(con: duckdb.DuckDBPyConnection, prediction: str = "test") -> int:
 @pytest.mark.parametrize(
     ("select", "config", "sentence"),
     [
-        ("select * exclude (user_id) from fixed", {}, "has no column 'user_id', which the prediction needs as its entity"),
+        (
+            "select * exclude (user_id) from fixed",
+            {},
+            "has no column 'user_id', which the prediction needs as its entity",
+        ),
         ("select * exclude (as_of) from fixed", {}, "has no column 'as_of'"),
         ("select * exclude (bought) from fixed", {}, "has no column 'bought', which the prediction needs as its label"),
         ("select *, bought from fixed", {}, "the label 'bought' is also among the features"),
@@ -259,7 +269,8 @@ def test_udf_and_macro_agree_where_values_are_missing(tiny_shop: Shop, hole: str
     con.execute("select setseed(0.1)")
     con.execute(f"create temp table holed as select * replace ({holes}) from features__user using sample 500 rows")
     differing = con.execute(
-        "select count(*) filter (scores.purchase_30d(holed) is distinct from score_purchase_30d(holed)), count(*) from holed"
+        "select count(*) filter (scores.purchase_30d(holed) is distinct from score_purchase_30d(holed)), count(*) "
+        "from holed"
     ).fetchone()
     assert differing == (0, 500)
 
@@ -318,9 +329,9 @@ def test_the_tiny_shop_is_built_with_all_its_tests(tiny_shop: Shop) -> None:
     overlapping = con.execute(
         """
         select count(*)
-        from foretable.models
-        where (split ->> '$.train[#-1]')::timestamp + interval (horizon_days) days > (split ->> '$.validate[0]')::timestamp
-            or (split ->> '$.validate[#-1]')::timestamp + interval (horizon_days) days > (split ->> '$.test[0]')::timestamp
+        from (select *, interval (horizon_days) days as horizon from foretable.models)
+        where (split ->> '$.train[#-1]')::timestamp + horizon > (split ->> '$.validate[0]')::timestamp
+            or (split ->> '$.validate[#-1]')::timestamp + horizon > (split ->> '$.test[0]')::timestamp
         """
     ).fetchone()
     assert overlapping == (0,)
@@ -330,7 +341,9 @@ def test_a_second_build_with_nothing_changed_trains_nothing(tiny_shop: Shop, war
     run = run_dbt("build", "--exclude-resource-type", "test", "unit_test", warehouse=warehouse, data=tiny_shop.data)
     assert run.code == 0, run.output
     with duckdb.connect(str(warehouse), read_only=True) as con:
-        runs = con.execute("select is_trained, is_scored, reason from foretable.runs order by rowid desc limit 3").fetchall()
+        runs = con.execute(
+            "select is_trained, is_scored, reason from foretable.runs order by rowid desc limit 3"
+        ).fetchall()
         assert runs == [(False, False, "nothing changed")] * 3
         assert con.execute("select max(version) from foretable.models").fetchone() == (1,)
 

@@ -56,7 +56,9 @@ def test_an_event_at_as_of_itself_belongs_to_the_label_and_not_to_the_features(
     pipeline: Pipeline, offset: timedelta, is_seen: bool
 ) -> None:
     as_of = NEWEST - timedelta(days=40)
-    con = pipeline.run([FIRST, event("u", "purchase", str(as_of + offset), item_id="i"), event("v", "view", str(NEWEST))])
+    con = pipeline.run(
+        [FIRST, event("u", "purchase", str(as_of + offset), item_id="i"), event("v", "view", str(NEWEST))]
+    )
     assert feature(con, "purchase_count_1d", as_of) == int(is_seen)
     assert ("purchase" in feature_sequence(con, as_of)) == is_seen
     assert label(con, "labels__purchase_30d", as_of) is (not is_seen)
@@ -202,7 +204,9 @@ def test_missing_features_hold_the_median_of_the_training_snapshots_and_say_so(p
             event("end", "view", str(NEWEST)),
         ]
     )
-    fitted_to, median = con.execute("select fitted_to, interval_mean_days_90d from cleaning.int_users__medians").fetchone()
+    fitted_to, median = con.execute(
+        "select fitted_to, interval_mean_days_90d from cleaning.int_users__medians"
+    ).fetchone()
     assert fitted_to <= NEWEST - timedelta(days=60)
     assert median is not None
     assert feature(con, "interval_mean_days_90d", user="alone") == median
@@ -276,7 +280,11 @@ def test_rows_of_the_future_never_change_an_earlier_snapshot(
         ("int_users__activity", "daily.known_on < snapshots.as_of", "daily.known_on <= snapshots.as_of"),
         ("int_users__activity", "daily.known_on < snapshots.as_of", "daily.occurred_on < snapshots.as_of"),
         ("int_users__variety", "item_days.known_on < snapshots.as_of", "item_days.known_on <= snapshots.as_of"),
-        ("int_users__sessions", "session_days.known_on < snapshots.as_of", "session_days.occurred_on < snapshots.as_of"),
+        (
+            "int_users__sessions",
+            "session_days.known_on < snapshots.as_of",
+            "session_days.occurred_on < snapshots.as_of",
+        ),
         ("int_users__intervals", "daily.known_on < snapshots.as_of", "daily.known_on <= snapshots.as_of"),
         ("sequences__user", "histories.known_ats[position] < ends.as_of", "true"),
     ],

@@ -4,21 +4,15 @@ Nothing that was there before changes until all has gone well: the new version, 
 appear in one transaction.
 """
 
-import hashlib
-import json
-import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from importlib.metadata import version as version_of
 from typing import Any
 
 import duckdb
 
 from ibis_features import (
-    ConfigError,
     Examples,
     ExamplesError,
     FeatureSchema,
@@ -29,49 +23,19 @@ from ibis_features import (
     read_examples,
     read_schema,
 )
-from models_ml.artifact import FORMAT, LIBRARIES, pack, unpack
+from models_ml.artifact import pack, unpack
 from models_ml.evaluation import leak_suspects
 from models_ml.judging import judge
 from models_ml.registry import ActiveModel, TrainedVersion, active_model, add_version, read_artifact
 from models_ml.spec import PredictionSpec, parse_spec
 from models_ml.trainer import FittedModel, Progress, merged_params, trainer
+from models_ml.trees import TreesModel
+from udfs.decision import Request, decide, environment_of, fingerprint_of, rows_hash
 from udfs.progress import report
 from udfs.scorers import create_scorer, drop_scorer, identifier, refresh
 from udfs.trees_sql import compile_sql, drop_sql
 
-TRAIN = ("when_changed", "always", "never")
 PARITY_ROWS = 2_000
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the materialization asks for. Relations and the database are quoted SQL names.
-
-    `building` holds the SELECT's rows; it becomes `examples` when all has gone well. `train` is the run's own word,
-    over the prediction's `retrain`.
-    """
-
-    name: str
-    config: Mapping[str, Any]
-    train: str
-    sql: str
-    database: str
-    building: str
-    examples: str
-    examples_identifier: str
-    target: str
-    truth_schema: str
-    run_id: str
-    run_at: str
-    source: str
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Whether to train, and why or why not in words."""
-
-    is_trained: bool
-    reason: str
 
 
 def build(con: duckdb.DuckDBPyConnection, request: Mapping[str, Any]) -> None:
@@ -101,16 +65,16 @@ def _build(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress)
     )
     examples = read_examples(connect_backend(con), request.building, schema)
     labelled = check_examples(examples, horizon_days=spec.horizon_days)
-    fingerprint = _fingerprint(con, request, spec, schema)
+    fingerprint = fingerprint_of(con, request, spec, schema)
     active = active_model(con, request.name)
-    decision = _decide(active, fingerprint, schema, request, spec)
+    decision = decide(active, fingerprint, schema, request, spec)
     if decision.is_trained:
         trained, fitted = _train(con, request, spec, examples, labelled, fingerprint, progress)
     else:
         assert active is not None
         trained, fitted = None, None
     newest = _newest(con, request, schema)
-    scored_hash = _rows_hash(con, request.building, f"{identifier(schema.as_of)} = timestamp '{newest}'")
+    scored_hash = rows_hash(con, request.building, f"{identifier(schema.as_of)} = timestamp '{newest}'")
     is_scored = trained is not None or not _is_scored_already(con, request, active, scored_hash)
     if is_scored and fitted is None:
         assert active is not None
@@ -148,31 +112,6 @@ def _build(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress)
     progress("done", 1.0)
 
 
-def _decide(
-    active: ActiveModel | None, fingerprint: str, schema: FeatureSchema, request: Request, spec: PredictionSpec
-) -> Decision:
-    """Train or not. A model is never put to rows whose features are not those it was trained on."""
-    if request.train not in TRAIN:
-        raise ConfigError(f"unknown train '{request.train}' in --vars; known: {', '.join(TRAIN)}")
-    mode = request.train if request.train != "when_changed" else spec.retrain
-    if mode == "never":
-        if active is None:
-            raise ConfigError("it was never trained, and train is 'never'; run once without it")
-        if active.schema != schema:
-            raise ConfigError(
-                f"the SELECT's features are not those that version {active.version} was trained on "
-                f"({_difference(active.schema, schema)}), and train is 'never'; run once without it"
-            )
-        return Decision(False, "train is never")
-    if active is None:
-        return Decision(True, "never trained before")
-    if mode == "always":
-        return Decision(True, "train is always")
-    if active.fingerprint != fingerprint:
-        return Decision(True, "the SELECT, the config, the training rows or a library changed")
-    return Decision(False, "nothing changed")
-
-
 def _train(
     con: duckdb.DuckDBPyConnection,
     request: Request,
@@ -208,7 +147,7 @@ def _train(
         spec=spec,
         fingerprint=fingerprint,
         schema=examples.schema,
-        environment=_environment(spec.model),
+        environment=environment_of(spec.model),
         split=split,
         rows={name: part.rows() for name, part in parts.items()},
         train_seconds=time.monotonic() - started,
@@ -233,7 +172,7 @@ def _refuse_leaks(train: Examples) -> None:
 def _publish_sql(con: duckdb.DuckDBPyConnection, name: str, fitted: FittedModel, examples: Examples) -> None:
     """Trees become a macro in the file; another family's name must not go on scoring with an older version's trees."""
     drop_sql(con, name)
-    if hasattr(fitted, "booster"):
+    if isinstance(fitted, TreesModel):
         compile_sql(con, name, fitted, examples, rows=PARITY_ROWS)
 
 
@@ -280,8 +219,8 @@ def _score(
     con.execute(
         f"""
         insert into foretable.prediction_log by name
-        select ? as run_id, ? as prediction, version, ? as entity, {entity}::varchar as entity_id, score, {as_of} as as_of,
-            scored_at
+        select ? as run_id, ? as prediction, version, ? as entity, {entity}::varchar as entity_id, score,
+            {as_of} as as_of, scored_at
         from {request.target}
         """,
         [request.run_id, request.name, spec.entity],
@@ -294,38 +233,11 @@ def _is_scored_already(
 ) -> bool:
     """Does the target already hold what the serving version says of these very rows?"""
     row = con.execute(
-        "select version, scored_hash from foretable.runs where prediction = ? order by rowid desc limit 1", [request.name]
+        "select version, scored_hash from foretable.runs where prediction = ? order by rowid desc limit 1",
+        [request.name],
     ).fetchone()
     is_same = row is not None and active is not None and row == (active.version, scored_hash)
     return is_same and _exists(con, request.target)
-
-
-def _fingerprint(
-    con: duckdb.DuckDBPyConnection, request: Request, spec: PredictionSpec, schema: FeatureSchema
-) -> str:
-    """What a trained model depends on: SELECT, config, columns, labelled rows, and the libraries that matter.
-
-    Rows are told by DuckDB's hash(), quick but bound to a DuckDB version: so that version is in the fingerprint, too.
-    """
-    libraries = {name: version_of(name) for name in ("duckdb", *LIBRARIES[spec.model])}
-    state = {
-        "sql": request.sql.replace(f"{request.database}.", ""),  # a warehouse may be copied or renamed
-        "config": asdict(replace(spec, retrain="when_changed")),
-        "schema": schema.to_json(),
-        "rows": _rows_hash(con, request.building, f"{identifier(schema.label)} is not null"),
-        "libraries": libraries,
-        "format": FORMAT,
-    }
-    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
-
-
-def _rows_hash(con: duckdb.DuckDBPyConnection, relation: str, condition: str) -> str:
-    """A hash of the rows whatever their order."""
-    row = con.execute(
-        f"select count(*) || '-' || coalesce(sum(hash(examples)::hugeint), 0) from {relation} as examples where {condition}"
-    ).fetchone()
-    assert row is not None
-    return row[0]
 
 
 @contextmanager
@@ -372,16 +284,3 @@ def _count(con: duckdb.DuckDBPyConnection, relation: str) -> int:
     row = con.execute(f"select count(*) from {relation}").fetchone()
     assert row is not None
     return row[0]
-
-
-def _environment(model: str) -> dict[str, str]:
-    libraries = {name: version_of(name) for name in ("foretable", "duckdb", "ibis-framework", *LIBRARIES[model])}
-    return {"python": platform.python_version(), "machine": platform.machine(), **libraries}
-
-
-def _difference(old: FeatureSchema, new: FeatureSchema) -> str:
-    gone = [name for name in old.names if name not in new.names]
-    added = [name for name in new.names if name not in old.names]
-    parts = [f"without {', '.join(gone)}"] if gone else []
-    parts += [f"with {', '.join(added)}"] if added else []
-    return "; ".join(parts) or "in another order or of other types"

@@ -332,7 +332,7 @@ def _create_function(con: duckdb.DuckDBPyConnection, instance: _Instance, slot: 
 
 def _create_macro(con: duckdb.DuckDBPyConnection, name: str, slot: _Slot) -> None:
     features, function = slot.schema.features, identifier(slot.function)
-    from_row = ", ".join(readable(f"struct_extract(\"row\", {literal(f.name)})", f) for f in features)
+    from_row = ", ".join(readable(f'struct_extract("row", {literal(f.name)})', f) for f in features)
     forms = [f'("row") as {function}({from_row})']
     if len(features) > 1:
         from_columns = ", ".join(readable(identifier(feature.name), feature) for feature in features)
@@ -379,5 +379,3 @@ def _readings(features: tuple[Feature, ...]) -> list[tuple[str, str, int]]:
 
 def _one_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-

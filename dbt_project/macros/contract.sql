@@ -35,6 +35,14 @@
 {% endmacro %}
 
 
+{# A contract table's columns, each with its table's name before it, for a select list. #}
+{% macro columns_of(table, relation) -%}
+    {%- for column in foretable.contract_columns(table) -%}
+        {{ relation }}.{{ column }}{{ ', ' if not loop.last }}
+    {%- endfor -%}
+{%- endmacro %}
+
+
 {#
     One contract table as the chosen source maps it, as a CTE body: contract columns that the mapping lacks are NULL,
     columns that the contract does not know are kept, and a table that the source does not map is empty.

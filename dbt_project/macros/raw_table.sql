@@ -21,7 +21,7 @@
     {%- if files[0].endswith('.parquet') -%}
         {%- set select_rows = 'select * from read_parquet(' ~ paths ~ ', union_by_name = true)' -%}
     {%- elif '.csv' in files[0] -%}
-        {%- set select_rows = foretable.raw_csv(table, paths) -%}
+        {%- set select_rows = foretable.raw_csv(table, files) -%}
     {%- else -%}
         {%- set select_rows = foretable.raw_json_lines(table, paths) -%}
     {%- endif -%}
@@ -81,36 +81,80 @@
 
 {#
     CSV lands in a table of its own first: the lines that DuckDB rejects are known only after the scan, and they have to
-    be kept. The reject tables are temporary and belong to one connection, so both are copied in one statement.
+    be kept. Reject tables are temporary and belong to one connection, so all is done in one go. Files are read one by
+    one, since DuckDB keeps no rejects where it unites files by name.
+
+    The header alone says what the delimiter and the columns are; quotes are always ". DuckDB's own detection looks at the
+    rows, and one broken line can make it read all others in another dialect without a word.
 #}
-{% macro raw_csv(table, paths) %}
+{% macro raw_csv(table, files) %}
     {%- set landed = api.Relation.create(
         database=target.database, schema=generate_schema_name('staging', none), identifier='raw_' ~ table ~ '__csv') -%}
-    {%- do run_query(
-        "create schema if not exists " ~ landed.without_identifier() ~ ";"
-        ~ "drop table if exists raw_rejects; drop table if exists raw_scans;"
-        ~ "create or replace table " ~ landed ~ " as select *, null::varchar as rejection_reason, null::varchar as raw_text"
-        ~ " from read_csv(" ~ paths ~ ", all_varchar = true, header = true, union_by_name = true, null_padding = true,"
-        ~ " store_rejects = true, rejects_table = 'raw_rejects', rejects_scan = 'raw_scans', rejects_limit = 0);"
-        ~ "insert into " ~ landed ~ " by name select 'malformed_line' as rejection_reason, any_value(csv_line) as raw_text"
-        ~ " from raw_rejects group by scan_id, file_id, line;"
+    {%- set statements = [
+        "create schema if not exists " ~ landed.without_identifier(),
+        "drop table if exists raw_rejects",
+        "drop table if exists raw_scans",
+    ] -%}
+    {%- set parts = [] -%}
+    {%- for file in files -%}
+        {%- set part = "temp.main.raw_file_" ~ loop.index -%}
+        {%- do statements.append(
+            "create or replace temp table raw_file_" ~ loop.index ~ " as select * from read_csv('" ~ (file | replace("'", "''"))
+            ~ "', " ~ foretable.csv_dialect(file) ~ ", quote = '\"', escape = '\"', header = true, auto_detect = false,"
+            ~ " store_rejects = true, rejects_table = 'raw_rejects', rejects_scan = 'raw_scans', rejects_limit = 0)"
+        ) -%}
+        {%- do parts.append("select *, null::varchar as rejection_reason, null::varchar as raw_text from " ~ part) -%}
+    {%- endfor -%}
+    {%- do statements.append("create or replace table " ~ landed ~ " as " ~ (parts | join(' union all by name '))) -%}
+    {%- do statements.append(
+        "insert into " ~ landed ~ " by name select 'malformed_line' as rejection_reason, any_value(csv_line) as raw_text"
+        ~ " from raw_rejects group by scan_id, file_id, line"
     ) -%}
+    {%- for file in files -%}
+        {%- do statements.append("drop table temp.main.raw_file_" ~ loop.index) -%}
+    {%- endfor -%}
+    {%- do run_query(statements | join('; ')) -%}
     {{- return('select * from ' ~ landed) -}}
+{% endmacro %}
+
+
+{# The delimiter and the columns of a CSV file, from its first line, as arguments of read_csv. #}
+{% macro csv_dialect(file) %}
+    {%- set first = run_query(
+        "select ltrim(line, chr(65279)) from read_csv('" ~ (file | replace("'", "''")) ~ "', columns = {'line': 'VARCHAR'},"
+        ~ " header = false, delim = chr(31), quote = '', escape = '', auto_detect = false, strict_mode = false) limit 1"
+    ).columns[0].values() -%}
+    {%- if not first -%}
+        {{ exceptions.raise_compiler_error(file ~ " is empty; expected a CSV file whose first line names its columns") }}
+    {%- endif -%}
+    {%- set counts = namespace(delimiter=',', most=0) -%}
+    {%- for delimiter in [',', ';', '\t', '|'] if first[0].count(delimiter) > counts.most -%}
+        {%- set counts.delimiter = delimiter -%}
+        {%- set counts.most = first[0].count(delimiter) -%}
+    {%- endfor -%}
+    {%- set pattern = '("(?:[^"]|"")*"|[^"]*?)[' ~ counts.delimiter ~ ']' -%}
+    {%- set columns = [] -%}
+    {%- for name in modules.re.findall(pattern, first[0] ~ counts.delimiter) -%}
+        {%- set bare = (name[1:-1] | replace('""', '"') if name.startswith('"') else name) | trim -%}
+        {%- do columns.append("'" ~ ((bare or 'column_' ~ loop.index) | replace("'", "''")) ~ "': 'VARCHAR'") -%}
+    {%- endfor -%}
+    {{- return("delim = '" ~ counts.delimiter ~ "', columns = {" ~ (columns | join(', ')) ~ "}") -}}
 {% endmacro %}
 
 
 {# JSON lines are read line by line as text; a control character, which JSON never holds bare, stands as delimiter. #}
 {% macro raw_json_lines(table, paths) %}
     {%- set lines = "read_csv(" ~ paths ~ ", columns = {'line': 'VARCHAR'}, header = false, delim = chr(31), quote = '',"
-        ~ " escape = '', auto_detect = false)" -%}
+        ~ " escape = '', auto_detect = false, strict_mode = false)" -%}
     {%- set keys = run_query(
         "select distinct unnest(json_keys(line)) as key from (select line from " ~ lines ~ " where json_valid(line))"
         ~ " where json_type(line) = 'OBJECT' order by key"
     ).columns[0].values() -%}
     {%- set columns = [] -%}
     {%- for key in keys -%}
+        {%- set path = '$."' ~ (key | replace('"', '\\"') | replace("'", "''")) ~ '"' -%}
         {%- do columns.append(
-            "case when is_object then json_extract_string(line, ['" ~ '$."' ~ (key | replace("'", "''")) ~ '"' ~ "'])[1] end as "
+            "case when is_object then json_extract_string(line, '" ~ path ~ "') end as "
             ~ adapter.quote(key | replace('"', '""'))
         ) -%}
     {%- endfor -%}

@@ -11,10 +11,8 @@ duplicates as (
     select
         matched.row_id,
         matched.kept_row_id,
-        matched.rule,
-        {%- for column in contract_columns('events') %}
-        events.{{ column }}{{ ',' if not loop.last }}
-        {%- endfor %}
+        matched.matched_by,
+        {{ columns_of('events', 'events') }}
     from matched
     inner join events
         on matched.row_id = events.row_id

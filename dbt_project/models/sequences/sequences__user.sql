@@ -1,6 +1,6 @@
 -- One row a user and snapshot: the last events known before it, oldest first, as parallel lists.
--- Each user's whole history is one row of lists; a snapshot picks from it by position. Windows or ordered lists for each
--- snapshot would need many times the memory.
+-- Each user's whole history is one row of lists; a snapshot picks from it by position. Windows or ordered lists for
+-- each snapshot would need many times the memory.
 with snapshots as (
     select * from {{ ref('int_users__snapshots') }}
 ),
@@ -36,8 +36,8 @@ ends as (
         on snapshots.user_id = events.user_id and snapshots.as_of > events.occurred_at
 ),
 
--- Of the events that happened before as_of, only those loaded on a later day may be hidden from it: late_count is enough
--- to look back further.
+-- Of the events that happened before as_of, only those loaded on a later day may be hidden from it: looking back
+-- late_count further is enough.
 picked as (
     select
         ends.user_id,
@@ -73,20 +73,20 @@ selected as (
 
 sequences as (
     select
-        selected.user_id,
-        selected.event_types,
-        selected.item_ids,
-        selected.category_ids,
-        selected.prices,
+        user_id,
+        event_types,
+        item_ids,
+        category_ids,
+        prices,
         list_transform(
-            selected.occurred_ms,
-            lambda happened, position: case
+            range(1, len(occurred_ms) + 1),
+            lambda position: case
                 when position = 1 then 0
-                else (happened - selected.occurred_ms[position - 1]) / 1000.0
+                else (occurred_ms[position] - occurred_ms[position - 1]) / 1000.0
             end
         ) as gaps_seconds,
-        (epoch_ms(selected.as_of) - selected.occurred_ms[-1]) / 1000.0 as seconds_since_last_event,
-        selected.as_of
+        (epoch_ms(as_of) - occurred_ms[-1]) / 1000.0 as seconds_since_last_event,
+        as_of
     from selected
 )
 

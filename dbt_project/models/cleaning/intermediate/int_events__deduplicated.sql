@@ -13,9 +13,7 @@ matched as (
 deduplicated as (
     select
         events.row_id,
-        {%- for column in contract_columns('events') %}
-        events.{{ column }}{{ ',' if not loop.last }}
-        {%- endfor %}
+        {{ columns_of('events', 'events') }}
     from events
     anti join matched
         on events.row_id = matched.row_id

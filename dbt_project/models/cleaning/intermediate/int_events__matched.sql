@@ -95,24 +95,33 @@ near as (
 ),
 
 losers as (
-    select row_id, winner_row_id, 'event_id' as rule from redelivered
+    select
+        *,
+        'event_id' as matched_by
+    from redelivered
     union all
-    select row_id, winner_row_id, 'content' as rule from copied
+    select
+        *,
+        'content' as matched_by
+    from copied
     union all
-    select row_id, winner_row_id, 'near' as rule from near
+    select
+        *,
+        'near' as matched_by
+    from near
 ),
 
 -- A winner may lose to a later rule: follow it to the row that was kept.
 resolved as (
     select
         losers.row_id,
-        coalesce(third.winner_row_id, second.winner_row_id, losers.winner_row_id) as kept_row_id,
-        losers.rule
+        coalesce(later_winners.winner_row_id, winners.winner_row_id, losers.winner_row_id) as kept_row_id,
+        losers.matched_by
     from losers
-    left join losers as second
-        on losers.winner_row_id = second.row_id
-    left join losers as third
-        on second.winner_row_id = third.row_id
+    left join losers as winners
+        on losers.winner_row_id = winners.row_id
+    left join losers as later_winners
+        on winners.winner_row_id = later_winners.row_id
 )
 
 select * from resolved

@@ -30,15 +30,30 @@ priced as (
     where events.price is not null
 ),
 
-medians as (
+of_categories as (
     select
         priced.category_id,
         median(priced.price) as price,
         count(*) as event_count,
         any_value(priced.fitted_to) as fitted_to
     from priced
-    group by grouping sets ((priced.category_id), ())
-    having priced.category_id is not null or grouping(priced.category_id) = 1
+    where priced.category_id is not null
+    group by priced.category_id
+),
+
+of_all as (
+    select
+        null as category_id,
+        median(priced.price) as price,
+        count(*) as event_count,
+        any_value(priced.fitted_to) as fitted_to
+    from priced
+),
+
+medians as (
+    select * from of_categories
+    union all
+    select * from of_all
 )
 
 select * from medians

@@ -35,15 +35,15 @@ events as (
 
 {{ thing }}_counts as (
     select
-        user_id,
+        {{ thing }}_sights.user_id,
         {%- for days in windows() %}
         count(*) filter (
-            where last_seen_on >= {{ window_start(days, thing ~ '_sights') }}
+            where {{ thing }}_sights.last_seen_on >= {{ window_start(days, thing ~ '_sights') }}
         )::integer as distinct_{{ thing }}_count_{{ days }}d,
         {%- endfor %}
-        as_of
+        {{ thing }}_sights.as_of
     from {{ thing }}_sights
-    group by user_id, as_of
+    group by {{ thing }}_sights.user_id, {{ thing }}_sights.as_of
 ),
 
 {% endfor %}
