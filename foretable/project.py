@@ -75,12 +75,12 @@ def read_yaml(text: str, *, place: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         reason = getattr(error, "problem", None) or "it cannot be parsed"
         raise Refusal(
-            f"{place} is not YAML ({reason}); write it like '{{source: contract, horizon_days: 30}}'"
+            f"{place} is not YAML ({reason}); write it like '{{source: contract, snapshot_every: 7 days}}'"
         ) from None
     if found is None:
         return {}
     if not isinstance(found, dict):
-        raise Refusal(f"{place} holds no names with values; write it like '{{source: contract, horizon_days: 30}}'")
+        raise Refusal(f"{place} holds no names with values; write it like '{{source: contract, snapshot_every: 7 days}}'")
     return found
 
 

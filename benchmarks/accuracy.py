@@ -1,0 +1,92 @@
+"""How good the shipped predictions are: `python -m benchmarks.accuracy [--data FOLDER] [--quick]`.
+
+Builds the simulated shop and the real shops whose files lie in FOLDER, each in a temporary warehouse, and prints the AUC
+on the newest labelled snapshot beside the baselines. `share_of_truth` is how far from recency to the truth's own AUC a
+model comes. Reference on the same splits, LightGBM on recency, frequency and money: Online Retail .737, Taobao .618.
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from foretable.build import Order, run_build
+from foretable.project import find_project, packaged_project
+from foretable.simulate import simulate
+
+REAL_SHOPS = {
+    "online_retail": "online_retail_transactions.parquet",
+    "taobao": "taobao_userbehavior_sample_events.parquet",
+}
+
+
+class Silent:
+    """A screen that shows nothing."""
+
+    def say(self, text: str) -> None: ...
+    def started(self, step: str) -> None: ...
+    def finished(self, step: object, place: int, total: int) -> None: ...
+    def share(self, task: str, activity: str, done: float) -> None: ...
+    def close(self) -> None: ...
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with the real shops' files")
+    parser.add_argument("--quick", action="store_true", help="a simulated shop of 1,500 users instead of 5,000")
+    options = parser.parse_args()
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        shop = Path(folder) / "shop"
+        simulate(shop, users=1_500 if options.quick else 5_000)
+        figures["simulated"] = measured(Path(folder) / "simulated.duckdb", "contract", shop)
+        for source, file in REAL_SHOPS.items():
+            if options.data is not None and (options.data / file).exists():
+                figures[source] = measured(Path(folder) / f"{source}.duckdb", source, options.data)
+    libraries = ("duckdb", "dbt-core", "xgboost", "keras", "tensorflow")
+    figures["machine"] = {
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in libraries},
+    }
+    print(json.dumps(figures))
+
+
+def measured(warehouse: Path, source: str, data: Path) -> dict[str, Any]:
+    """Build one shop and read the test AUC of each prediction and its baselines."""
+    started = time.monotonic()
+    report = run_build(Order(find_project(packaged_project()), warehouse, data, {"source": source}), Silent())
+    seconds = time.monotonic() - started
+    if not report.is_good:
+        raise SystemExit(report.problem or "; ".join(step.message for step in report.failed))
+    with duckdb.connect(str(warehouse), read_only=True) as con:
+        rows = con.execute(
+            """
+            select prediction, scored_by, value, lower, upper
+            from foretable.metrics
+            where split = 'test' and metric = 'roc_auc'
+            order by all
+            """
+        ).fetchall()
+    figures: dict[str, Any] = {"seconds": round(seconds, 1)}
+    for prediction, scored_by, value, lower, upper in rows:
+        auc = figures.setdefault(prediction, {})
+        auc[scored_by] = round(value, 4)
+        if scored_by == "model":
+            auc["interval"] = [round(lower, 4), round(upper, 4)]
+    for prediction, auc in figures.items():
+        if isinstance(auc, dict) and "truth" in auc:
+            auc["share_of_truth"] = round((auc["model"] - auc["recency"]) / (auc["truth"] - auc["recency"]), 3)
+        print(f"{warehouse.stem:14} {prediction:18} {auc}")
+    return figures
+
+
+if __name__ == "__main__":
+    main()
