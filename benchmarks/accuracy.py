@@ -1,6 +1,6 @@
 """How good the shipped predictions are: `python -m benchmarks.accuracy [--data FOLDER] [--quick]`.
 
-Builds the simulated shop and the real shops whose files lie in FOLDER, each in a temporary warehouse, and prints the AUC
+Builds the simulated shop and the real shops whose files lie in FOLDER, each in a temporary warehouse; prints the AUC
 on the newest labelled snapshot beside the baselines. `share_of_truth` is how far from recency to the truth's own AUC a
 model comes. Reference on the same splits, LightGBM on recency, frequency and money: Online Retail .737, Taobao .618.
 """

@@ -92,6 +92,8 @@ def check_warehouse(warehouse: Path) -> Path:
             f"the warehouse cannot be named {warehouse.name}: '{warehouse.stem}' is also the name of a schema in it, "
             "and DuckDB could not tell them apart; name it warehouse.duckdb, say"
         )
+    if any(quote in warehouse.name for quote in "'\""):
+        raise Refusal(f"the warehouse's name {warehouse.name} holds a quote, which dbt cannot handle; leave it out")
     if warehouse.is_dir():
         raise Refusal(f"{warehouse} is a folder; --warehouse names a file, such as {warehouse.name}/warehouse.duckdb")
     if not warehouse.parent.is_dir():

@@ -25,7 +25,7 @@ DEFAULT_PARAMS: Mapping[str, Any] = {
     "n_estimators": 1000,  # at most; early stopping decides
     "max_depth": 3,  # snapshots of one user are alike: shallow, much regularised trees carry further
     "eta": 0.05,
-    "min_child_weight": 50.0,
+    "min_child_weight": None,  # by the number of training rows, see least_leaf_weight
     "subsample": 0.6,
     "colsample_bytree": 0.3,
     "reg_lambda": 10.0,
@@ -69,6 +69,8 @@ def fit(
     """
     import xgboost
 
+    if params["min_child_weight"] is None:
+        params = {**params, "min_child_weight": least_leaf_weight(train.rows())}
     check_params("xgboost", params, BOUNDS)
     columns = fit_matrix_columns(train)
     weight = positive_weight(train, validate, class_weight)
@@ -97,6 +99,11 @@ def fit(
     )
     progress("training", 1.0)
     return TreesModel(booster[: booster.best_iteration + 1], columns, train.schema)
+
+
+def least_leaf_weight(rows: int) -> float:
+    """The least sum of hessians in a leaf: 50 from 20,000 rows on, less where a few hundred rows have to be split."""
+    return min(50.0, max(1.0, rows / 400))
 
 
 def load(parts: Mapping[str, bytes], schema: FeatureSchema) -> "TreesModel":

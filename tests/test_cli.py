@@ -135,6 +135,10 @@ def test_a_warehouse_cannot_be_named_like_a_schema_in_it(name: str) -> None:
     assert_plain(call("demo", "--warehouse", name), 2, name, "schema")
 
 
+def test_a_warehouse_whose_name_dbt_cannot_quote_is_refused() -> None:
+    assert_plain(call("build", "--warehouse", "anna's.duckdb"), 2, "anna's.duckdb", "quote")
+
+
 def test_a_warehouse_needs_a_folder() -> None:
     assert_plain(call("build", "--warehouse", "no/such/shop.duckdb"), 2, "no folder")
 
