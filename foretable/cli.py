@@ -110,7 +110,7 @@ def simulate(users: int, days: int, seed: int, out: Path) -> None:
     \b
     Examples:
         foretable simulate
-        foretable simulate --users 200 --days 120 --out small
+        foretable simulate --users 200 --days 220 --out small
         foretable build --data small
     """
     from foretable.screen import make_console
@@ -146,7 +146,7 @@ def simulate(users: int, days: int, seed: int, out: Path) -> None:
     help="When to train; never only scores.",
 )
 @click.option(
-    "--vars", "vars_text", metavar="YAML", help="Settings such as '{horizon_days: 14, snapshot_every: 1 month}'."
+    "--vars", "vars_text", metavar="YAML", help="Settings such as '{snapshot_every: 1 month, history_days: 60}'."
 )
 @click.option(
     "--project-dir",

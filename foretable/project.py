@@ -80,7 +80,9 @@ def read_yaml(text: str, *, place: str) -> dict[str, Any]:
     if found is None:
         return {}
     if not isinstance(found, dict):
-        raise Refusal(f"{place} holds no names with values; write it like '{{source: contract, snapshot_every: 7 days}}'")
+        raise Refusal(
+            f"{place} holds no names with values; write it like '{{source: contract, snapshot_every: 7 days}}'"
+        )
     return found
 
 

@@ -69,8 +69,8 @@ def show_demo(console: Console, warehouse: Path) -> None:
         _say(
             console,
             "0.5 is a coin toss. recency: the days since the last event, alone. truth: the probability that the "
-            "simulated shop itself drew from, the most that can be known. way: how far from recency to truth the model "
-            "has come.",
+            "simulated shop itself drew from, the most that can be known. share: how far from recency to truth the "
+            "model has come.",
         )
     names = {row["prediction"] for row in predictions}
     _say(console, "\nAsk for more:")
@@ -89,8 +89,9 @@ def demo_queries(predictions: set[str]) -> list[str]:
             "select user_id, scores.purchase_30d(features) as score from features__user as features "
             f"where {newest} order by score desc, user_id limit 5",
             "select user_id, score_purchase_30d(features) as now, score_purchase_30d(struct_update(features, "
-            f"recency_days := 0)) as if_seen_today from features__user as features where {newest} "
-            "order by abs(if_seen_today - now) desc, user_id limit 5",
+            "cart_count_90d := features.cart_count_90d + 3)) as if_three_carts_more "
+            f"from features__user as features where {newest} "
+            "order by if_three_carts_more - now desc, user_id limit 5",
         ]
     return queries
 
@@ -217,7 +218,7 @@ def _trust_row(row: dict[str, Any]) -> dict[str, Any]:
         "recency": _short(row["recency_roc_auc"]),
         "base rate": _short(row["base_rate_roc_auc"]),
         "truth": _short(row["truth_roc_auc"]),
-        "way": "" if share is None else f"{share:.0%}",
+        "share": "" if share is None else f"{share:.0%}",
     }
 
 

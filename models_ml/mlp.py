@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ibis_features import ConfigError, Examples, FeatureSchema
+from models_ml.inputs import InputEncoding
 from models_ml.network import (
-    InputEncoding,
     NetworkModel,
     embedded,
     fit_network,

@@ -135,6 +135,8 @@ def test_relations_of_the_warehouse_are_read_where_a_schema_is_named(
         (lambda data: (data / "events.csv").write_text(""), {}, "events.csv is empty"),
         (lambda data: (data / "events.parquet").write_text("user_id\n"), {}, "events.parquet"),
         (lambda data: None, {"source": "online_retail"}, "no file"),
+        (lambda data: write_csv(data), {"horizon_days": 14}, "unknown var 'horizon_days' in --vars; known: source"),
+        (lambda data: write_csv(data), {"horizons": [14]}, "no label or prediction of that many days"),
     ],
 )
 def test_a_log_that_cannot_be_read_is_an_error_that_says_why(
@@ -146,7 +148,7 @@ def test_a_log_that_cannot_be_read_is_an_error_that_says_why(
 ) -> None:
     prepare(tmp_path / "data")
     run = staged(**variables)
-    assert run.code == 1
+    assert run.code != 0
     assert sentence in run.output
 
 

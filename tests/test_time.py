@@ -182,6 +182,15 @@ def test_a_sequence_holds_the_last_events_oldest_first_with_gaps_in_seconds(pipe
     assert since == 60.0
 
 
+def test_events_that_share_the_last_instant_are_all_in_the_sequence(pipeline: Pipeline) -> None:
+    lines = [event("u", "purchase", "2025-04-30 12:00:00", item_id=f"i{n}", event_id=f"e{n}") for n in range(40)]
+    con = pipeline.run([FIRST, *lines])
+    row = con.execute(
+        "select len(event_types) from sequences__user where user_id = 'u' and as_of = ?", [NEWEST]
+    ).fetchone()
+    assert row == (41,)
+
+
 def test_an_event_that_came_late_leaves_room_for_an_older_one_in_the_sequence(pipeline: Pipeline) -> None:
     moments = [NEWEST - timedelta(minutes=60 - minute) for minute in range(60)]
     events = [event("u", "view", str(at), item_id=f"i{n}", loaded_at=str(at)) for n, at in enumerate(moments)]

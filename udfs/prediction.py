@@ -7,7 +7,7 @@ appear in one transaction.
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
@@ -105,7 +105,7 @@ def _build(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress)
                 decision.is_trained,
                 is_scored,
                 newest,
-                request.run_at,
+                _now(),
             ],
         )
     refresh(con, request.name)
@@ -154,7 +154,7 @@ def _train(
         artifact=pack(spec.model, fitted),
         metrics=metrics,
         importance=fitted.importance(),
-        trained_at=datetime.fromisoformat(request.run_at),
+        trained_at=_now(),
     )
     return trained, fitted
 
@@ -264,6 +264,11 @@ def _transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
         con.execute("rollback")
         raise
     con.execute("commit")
+
+
+def _now() -> datetime:
+    """In UTC, as all times in the warehouse."""
+    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
 
 
 def _newest(con: duckdb.DuckDBPyConnection, request: Request, schema: FeatureSchema) -> datetime:

@@ -20,26 +20,10 @@
     sequence_length        events in a sequence
 #}
 {% macro setting(name) %}
-    {%- set defaults = {
-        'source': 'contract',
-        'data': env_var('FORETABLE_DATA', 'shop'),
-        'raw_schema': none,
-        'mapped_tables': ['events', 'users', 'items', 'reviews', 'campaigns', 'truth'],
-        'run_at': run_started_at.strftime('%Y-%m-%d %H:%M:%S'),
-        'collected_from': none,
-        'collected_to': none,
-        'future_tolerance_hours': 24,
-        'max_price': 1000000,
-        'max_quantity': 1000000,
-        'max_duration_seconds': 10000000,
-        'near_duplicate_seconds': 2,
-        'snapshot_every': '7 days',
-        'newest_as_of': none,
-        'history_days': 90,
-        'population_event_type': none,
-        'horizons': [30],
-        'sequence_length': 50,
-    } -%}
+    {%- set defaults = foretable.setting_defaults() -%}
+    {%- if project_name == 'foretable' -%}
+        {%- do foretable.check_vars(defaults) -%}
+    {%- endif -%}
     {%- set by_source = {
         'online_retail': {
             'mapped_tables': ['events', 'items'],
@@ -62,4 +46,46 @@
     {%- endif -%}
     {%- set source_defaults = by_source.get(var('source', 'contract'), {}) -%}
     {{- return(var(name, source_defaults.get(name, defaults[name]))) -}}
+{% endmacro %}
+
+
+{% macro setting_defaults() %}
+    {{- return({
+        'source': 'contract',
+        'data': env_var('FORETABLE_DATA', 'shop'),
+        'raw_schema': none,
+        'mapped_tables': ['events', 'users', 'items', 'reviews', 'campaigns', 'truth'],
+        'run_at': run_started_at.strftime('%Y-%m-%d %H:%M:%S'),
+        'collected_from': none,
+        'collected_to': none,
+        'future_tolerance_hours': 24,
+        'max_price': 1000000,
+        'max_quantity': 1000000,
+        'max_duration_seconds': 10000000,
+        'near_duplicate_seconds': 2,
+        'snapshot_every': '7 days',
+        'newest_as_of': none,
+        'history_days': 90,
+        'population_event_type': none,
+        'horizons': [30],
+        'sequence_length': 50,
+    }) -}}
+{% endmacro %}
+
+
+{#
+    A misspelt var would be ignored without a word. Those of the command line are checked where the shipped project is run
+    by itself; a team's project has vars of its own. This happens while dbt parses, before anything is built.
+#}
+{% macro check_vars(defaults) %}
+    {%- set known = (defaults | list) + ['train'] -%}
+    {%- for name in invocation_args_dict.get('vars') or {} if name not in known -%}
+        {{ exceptions.raise_compiler_error("unknown var '" ~ name ~ "' in --vars; known: " ~ (known | join(', '))) }}
+    {%- endfor -%}
+    {%- for horizon in var('horizons', []) if horizon not in [1, 30] -%}
+        {{ exceptions.raise_compiler_error(
+            "horizons holds " ~ horizon ~ ", and there is no label or prediction of that many days; those of 1 and 30 days "
+            ~ "are there. Others are models of your own project: foretable init --help"
+        ) }}
+    {%- endfor -%}
 {% endmacro %}

@@ -26,14 +26,24 @@ histories as (
     group by events.user_id
 ),
 
+-- An as-of join takes any one of several rows of one instant, so there has to be one row an instant.
+instants as (
+    select
+        events.user_id,
+        events.occurred_at,
+        max(events.event_number) as last_number
+    from events
+    group by events.user_id, events.occurred_at
+),
+
 ends as (
     select
         snapshots.user_id,
         snapshots.as_of,
-        events.event_number as last_number
+        instants.last_number
     from snapshots
-    asof inner join events
-        on snapshots.user_id = events.user_id and snapshots.as_of > events.occurred_at
+    asof inner join instants
+        on snapshots.user_id = instants.user_id and snapshots.as_of > instants.occurred_at
 ),
 
 -- Of the events that happened before as_of, only those loaded on a later day may be hidden from it: looking back
