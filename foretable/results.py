@@ -13,7 +13,7 @@ from foretable.build import Report, Step
 from foretable.predictions import has_state, list_predictions, runs_of, share_of_the_way
 from foretable.project import PACKAGE
 from foretable.query import open_reader
-from foretable.screen import show_rows, show_table
+from foretable.screen import show_table
 
 if TYPE_CHECKING:
     import duckdb
@@ -143,35 +143,41 @@ def shown_path(path: Path) -> str:
         return str(path)
 
 
-def prediction_summary(row: dict[str, Any]) -> dict[str, Any]:
-    """A prediction's row for `foretable predictions`."""
+def trained_summary(row: dict[str, Any]) -> dict[str, Any]:
+    """What a prediction was trained on."""
     return {
         "prediction": row["prediction"],
         "version": row["version"],
         "model": row["model"],
         "label": row["label"],
-        "days": row["horizon_days"],
         "trained at": _day(row["trained_at"], 16),
-        "train rows": row["train_rows"],
+        "train rows": f"{row['train_rows']:,}",
         "train as_of": _range(row, "train"),
         "validate as_of": _range(row, "validate"),
-        "test as_of": _range(row, "test"),
         "seconds": round(row["train_seconds"], 1),
-        "AUC": _interval(row),
+    }
+
+
+def judged_summary(row: dict[str, Any]) -> dict[str, Any]:
+    """How good a prediction is on its test snapshots, and what it has scored."""
+    return {
+        "prediction": row["prediction"],
+        "test as_of": _range(row, "test"),
+        "AUC [95%]": _interval(row),
         "PR-AUC": _short(row["pr_auc"]),
         "log-loss": _short(row["log_loss"]),
-        "base rate AUC": _short(row["base_rate_roc_auc"]),
         "recency AUC": _short(row["recency_roc_auc"]),
         "truth AUC": _short(row["truth_roc_auc"]),
         "scored as_of": _day(row["scored_as_of"], 10),
-        "rows scored": row["scored_rows"],
+        "rows scored": f"{row['scored_rows'] or 0:,}",
     }
 
 
 def show_predictions(console: Console, rows: list[dict[str, Any]]) -> None:
-    """What is trained, a row each."""
+    """What is trained and how good it is, a row each."""
     if rows:
-        show_rows(console, [prediction_summary(row) for row in rows])
+        show_table(console, "What is trained", [trained_summary(row) for row in rows], right=["train rows"])
+        show_table(console, "How good it is", [judged_summary(row) for row in rows], right=["rows scored"])
     else:
         _say(console, "No prediction is trained yet.")
 
