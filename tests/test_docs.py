@@ -94,7 +94,7 @@ def test_every_trainer_is_documented_with_its_params_and_their_defaults(model: s
 
 
 def test_every_setting_is_documented() -> None:
-    defaults = literal_of("setting", "defaults", "settings.sql")
+    defaults = literal_of("setting_defaults", "defaults", "settings.sql")
     documented = table("docs/raw-contract.md", "Settings")
     assert list(documented) == list(defaults)
     plain = {name: str(value) for name, value in defaults.items() if isinstance(value, int | str) or name == "horizons"}

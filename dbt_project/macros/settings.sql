@@ -50,7 +50,7 @@
 
 
 {% macro setting_defaults() %}
-    {{- return({
+    {%- set defaults = {
         'source': 'contract',
         'data': env_var('FORETABLE_DATA', 'shop'),
         'raw_schema': none,
@@ -69,7 +69,8 @@
         'population_event_type': none,
         'horizons': [30],
         'sequence_length': 50,
-    }) -}}
+    } -%}
+    {{- return(defaults) -}}
 {% endmacro %}
 
 
