@@ -22,7 +22,15 @@ ROWS = [
     ["u4", "view", "2025-01-04 10:00:00", "1", "blue"],
 ]
 KEPT = [("u1", 9.5), ("u4", 1.0), ("ü, 2", None)]
-STAGED = ["build", "--select", "stg_events", "quarantine__events", "int_events__matched", "int_events__deduplicated"]
+STAGED = [
+    "build",
+    "--select",
+    "stg_events",
+    "stg_items",
+    "quarantine__events",
+    "int_events__matched",
+    "int_events__deduplicated",
+]
 
 
 def write_csv(folder: Path, rows: list[list[Any]] = ROWS, extra: str = "") -> None:
@@ -135,8 +143,8 @@ def test_relations_of_the_warehouse_are_read_where_a_schema_is_named(
         (lambda data: (data / "events.csv").write_text(""), {}, "events.csv is empty"),
         (lambda data: (data / "events.parquet").write_text("user_id\n"), {}, "events.parquet"),
         (lambda data: None, {"source": "online_retail"}, "no file"),
-        (lambda data: write_csv(data), {"horizon_days": 14}, "unknown var 'horizon_days' in --vars; known: source"),
-        (lambda data: write_csv(data), {"horizons": [14]}, "no label or prediction of that many days"),
+        (write_csv, {"horizon_days": 14}, "unknown var 'horizon_days' in --vars; known: source"),
+        (write_csv, {"horizons": [14]}, "no label or prediction of that many days"),
     ],
 )
 def test_a_log_that_cannot_be_read_is_an_error_that_says_why(
@@ -212,3 +220,26 @@ def test_taobao_keeps_the_days_of_its_collection_in_beijing_time(tmp_path: Path)
         tmp_path, "select count(*), count(*) filter (purchased_1d) from labels__purchase_1d where as_of = '2017-12-03'"
     )
     assert tested == [(815, 149)]
+
+
+@pytest.mark.parametrize(
+    "broken", ["user_id,kind\nu,view\n", "user_id,event_type,occurred_at\n", ""], ids=["column", "rows", "file"]
+)
+def test_a_log_that_cannot_be_read_leaves_every_table_as_it_was(
+    tmp_path: Path, staged: Callable[..., DbtRun], broken: str
+) -> None:
+    write_csv(tmp_path / "data")
+    (tmp_path / "data" / "items.csv").write_text("item_id,price\ni,5\n")
+    assert staged().code == 0
+
+    def tables() -> dict[str, list[tuple[Any, ...]]]:
+        names = query(tmp_path, "select schema_name || '.' || table_name from duckdb_tables() order by 1")
+        return {name: query(tmp_path, f"from {name} order by all") for (name,) in names}
+
+    before = tables()
+    assert before["staging.stg_items"]
+    (tmp_path / "data" / "items.csv").unlink()
+    (tmp_path / "data" / "events.csv").write_text(broken)
+    run = staged()
+    assert run.code == 1
+    assert tables() == before

@@ -18,10 +18,10 @@
             table ~ '.parquet, .csv, .csv.gz or .jsonl; name the folder with FORETABLE_DATA or --vars \'{data: FOLDER}\'')) -}}
     {%- endif -%}
     {%- set paths = "['" ~ (files | map('replace', "'", "''") | join("', '")) ~ "']" -%}
-    {%- if files[0].endswith('.parquet') -%}
+    {%- if '.csv' in files[0] -%}
+        {{- return(foretable.raw_csv(table, files)) -}}
+    {%- elif files[0].endswith('.parquet') -%}
         {%- set select_rows = 'select * from read_parquet(' ~ paths ~ ', union_by_name = true)' -%}
-    {%- elif '.csv' in files[0] -%}
-        {%- set select_rows = foretable.raw_csv(table, files) -%}
     {%- else -%}
         {%- set select_rows = foretable.raw_json_lines(table, paths) -%}
     {%- endif -%}
@@ -90,30 +90,26 @@
 {% macro raw_csv(table, files) %}
     {%- set landed = api.Relation.create(
         database=target.database, schema=generate_schema_name('staging', none), identifier='raw_' ~ table ~ '__csv') -%}
-    {%- set statements = [
-        "create schema if not exists " ~ landed.without_identifier(),
-        "drop table if exists raw_rejects",
-        "drop table if exists raw_scans",
-    ] -%}
+    {%- set statements = ["drop table if exists raw_rejects", "drop table if exists raw_scans"] -%}
     {%- set parts = [] -%}
     {%- for file in files -%}
-        {%- set part = "temp.main.raw_file_" ~ loop.index -%}
         {%- do statements.append(
             "create or replace temp table raw_file_" ~ loop.index ~ " as select * from read_csv('" ~ (file | replace("'", "''"))
             ~ "', " ~ foretable.csv_dialect(file) ~ ", quote = '\"', escape = '\"', header = true, auto_detect = false,"
             ~ " store_rejects = true, rejects_table = 'raw_rejects', rejects_scan = 'raw_scans', rejects_limit = 0)"
         ) -%}
-        {%- do parts.append("select *, null::varchar as rejection_reason, null::varchar as raw_text from " ~ part) -%}
-    {%- endfor -%}
-    {%- do statements.append("create or replace table " ~ landed ~ " as " ~ (parts | join(' union all by name '))) -%}
-    {%- do statements.append(
-        "insert into " ~ landed ~ " by name select 'malformed_line' as rejection_reason, any_value(csv_line) as raw_text"
-        ~ " from raw_rejects group by scan_id, file_id, line"
-    ) -%}
-    {%- for file in files -%}
-        {%- do statements.append("drop table temp.main.raw_file_" ~ loop.index) -%}
+        {%- do parts.append("select * from temp.main.raw_file_" ~ loop.index) -%}
     {%- endfor -%}
     {%- do run_query(statements | join('; ')) -%}
+    {%- set rows = parts | join(' union all by name ') -%}
+    {%- do foretable.check_raw_table(table, rows, files[0]) -%}
+    {%- do run_query(
+        "create schema if not exists " ~ landed.without_identifier() ~ "; create or replace table " ~ landed ~ " as "
+        ~ "select *, null::varchar as rejection_reason, null::varchar as raw_text from (" ~ rows ~ ") "
+        ~ "union all by name "
+        ~ "select 'malformed_line' as rejection_reason, any_value(csv_line) as raw_text "
+        ~ "from raw_rejects group by scan_id, file_id, line"
+    ) -%}
     {{- return('select * from ' ~ landed) -}}
 {% endmacro %}
 
