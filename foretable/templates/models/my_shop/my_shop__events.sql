@@ -30,6 +30,7 @@ events as (
             when 'banner shown' then 'impression'
             when 'recommended' then 'share'
             when 'signed up' then 'register'
+            else log.action
         end as event_type,
         log.product as item_id,
         log.words as query,
