@@ -61,29 +61,17 @@ def read_examples(backend: Backend, relation: str, schema: FeatureSchema) -> Exa
     return Examples(backend.sql(f"select * from {relation}"), schema)
 
 
-def check_examples(examples: Examples, *, horizon_days: int) -> list[datetime]:
-    """Check that the rows can be trained on; return the labelled snapshots.
-
-    Raises ExamplesError on no rows, NULL or doubled keys, a label that is not 0 or 1, and no labelled row.
-    """
+def check_keys(examples: Examples) -> None:
+    """Check that the rows can be scored; raises ExamplesError on no rows, and on NULL or doubled keys."""
     schema, table = examples.schema, examples.table
-    entity, as_of, label = table[schema.entity], table[schema.as_of], table[schema.label]
-    counts = (
-        table.aggregate(
-            rows=table.count(),
-            null_keys=(entity.isnull() | as_of.isnull()).sum(),
-            labelled=label.count(),
-            first=as_of.min(),
-            newest=as_of.max(),
-        )
-        .to_pyarrow()
-        .to_pylist()[0]
-    )
-    if not counts["rows"]:
+    entity, as_of = table[schema.entity], table[schema.as_of]
+    counts = table.aggregate(rows=table.count(), null_keys=(entity.isnull() | as_of.isnull()).sum())
+    counted = counts.to_pyarrow().to_pylist()[0]
+    if not counted["rows"]:
         raise ExamplesError("the SELECT returns no rows; look at the tables it reads from")
-    if counts["null_keys"]:
+    if counted["null_keys"]:
         raise ExamplesError(
-            f"{counts['null_keys']} rows have a NULL {schema.entity} or {schema.as_of}; filter them out"
+            f"{counted['null_keys']} rows have a NULL {schema.entity} or {schema.as_of}; filter them out"
         )
     doubled = table.group_by([schema.entity, schema.as_of]).aggregate(n=table.count()).filter(ibis._.n > 1).count()
     if doubles := int(doubled.execute()):
@@ -91,18 +79,27 @@ def check_examples(examples: Examples, *, horizon_days: int) -> list[datetime]:
             f"{doubles} pairs of {schema.entity} and {schema.as_of} occur more than once; "
             "a join multiplies rows: each pair has to stand on one row"
         )
-    if not counts["labelled"]:
+
+
+def labelled_snapshots(examples: Examples, *, horizon_days: int) -> list[datetime]:
+    """The snapshots that have a labelled row, oldest first.
+
+    Raises ExamplesError where no row is labelled, or a label is not 0 or 1.
+    """
+    schema, table = examples.schema, examples.table
+    as_of, label = table[schema.as_of], table[schema.label]
+    rows = table.filter(label.notnull()).select(schema.as_of).distinct().to_pyarrow().to_pylist()
+    if not rows:
+        span = table.aggregate(first=as_of.min(), newest=as_of.max()).to_pyarrow().to_pylist()[0]
         raise ExamplesError(
             f"every label '{schema.label}' is NULL: no window of {horizon_days} days after a snapshot "
-            f"({counts['first']:%Y-%m-%d} to {counts['newest']:%Y-%m-%d}) lies within the data; "
+            f"({span['first']:%Y-%m-%d} to {span['newest']:%Y-%m-%d}) lies within the data; "
             "shorten horizon_days, start the snapshots earlier, or bring a longer log"
         )
-    values = label.cast("float64")
-    strange = table.filter(label.notnull(), ~values.isin([0.0, 1.0])).count()
+    strange = table.filter(label.notnull(), ~label.cast("float64").isin([0.0, 1.0])).count()
     if odd := int(strange.execute()):
         raise ExamplesError(f"{odd} rows have a label '{schema.label}' that is neither true/1 nor false/0 nor NULL")
-    labelled = table.filter(label.notnull()).select(schema.as_of).distinct()
-    return sorted(row[schema.as_of] for row in labelled.to_pyarrow().to_pylist())
+    return sorted(row[schema.as_of] for row in rows)
 
 
 def _readable(column: ir.Value, feature: Feature) -> ir.Value:

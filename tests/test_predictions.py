@@ -216,6 +216,13 @@ def test_never_trains_nothing_and_scores_with_what_is_there(con: duckdb.DuckDBPy
     assert versions(con) == 1
 
 
+def test_never_scores_rows_of_which_none_is_labelled(con: duckdb.DuckDBPyConnection) -> None:
+    predict(con, fixed(con))
+    assert predict(con, "select * replace (null::boolean as bought) from fixed", train="never") is None
+    assert con.execute("select count(*) from pred__test").fetchone() == (120,)
+    assert versions(con) == 1
+
+
 def test_never_refuses_rows_whose_features_are_not_those_of_the_training(con: duckdb.DuckDBPyConnection) -> None:
     predict(con, fixed(con))
     message = predict(con, "select * exclude (noise), 1 as extra from fixed", train="never")

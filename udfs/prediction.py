@@ -17,8 +17,9 @@ from ibis_features import (
     ExamplesError,
     FeatureSchema,
     ForetableError,
-    check_examples,
+    check_keys,
     connect_backend,
+    labelled_snapshots,
     purged_split,
     read_examples,
     read_schema,
@@ -64,12 +65,12 @@ def _build(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress)
         con, request.building, entity=spec.entity, label=spec.label, as_of=spec.as_of, exclude=spec.exclude
     )
     examples = read_examples(connect_backend(con), request.building, schema)
-    labelled = check_examples(examples, horizon_days=spec.horizon_days)
+    check_keys(examples)
     fingerprint = fingerprint_of(con, request, spec, schema)
     active = active_model(con, request.name)
     decision = decide(active, fingerprint, schema, request, spec)
     if decision.is_trained:
-        trained, fitted = _train(con, request, spec, examples, labelled, fingerprint, progress)
+        trained, fitted = _train(con, request, spec, examples, fingerprint, progress)
     else:
         assert active is not None
         trained, fitted = None, None
@@ -117,13 +118,12 @@ def _train(
     request: Request,
     spec: PredictionSpec,
     examples: Examples,
-    labelled: list[datetime],
     fingerprint: str,
     progress: Progress,
 ) -> tuple[TrainedVersion, FittedModel]:
     started = time.monotonic()
     split = purged_split(
-        labelled,
+        labelled_snapshots(examples, horizon_days=spec.horizon_days),
         horizon_days=spec.horizon_days,
         validate_snapshots=spec.validate_snapshots,
         test_snapshots=spec.test_snapshots,
