@@ -67,6 +67,24 @@ def _warehouse(function: F) -> F:
     )(function)
 
 
+def _shop(function: F) -> F:
+    for option in (
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path),
+            default=Path("shop"),
+            show_default=True,
+            metavar="DIR",
+            help="The shop's folder.",
+        ),
+        click.option("--seed", default=7, show_default=True, help="The same seed gives the same bytes."),
+        click.option("--days", default=330, show_default=True, help="How many days the log covers, at least 60."),
+        click.option("--users", default=5000, show_default=True, help="How many users visit the simulated shop."),
+    ):
+        function = option(function)
+    return function
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="foretable", message="%(prog)s %(version)s")
 @_debug
@@ -92,17 +110,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--users", default=5000, show_default=True, help="How many users visit.")
-@click.option("--days", default=330, show_default=True, help="How many days the log covers, at least 60.")
-@click.option("--seed", default=7, show_default=True, help="The same seed gives the same bytes.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("shop"),
-    show_default=True,
-    metavar="DIR",
-    help="Folder to write.",
-)
+@_shop
 @_debug
 def simulate(users: int, days: int, seed: int, out: Path) -> None:
     """Write a simulated shop: a raw log with known dirt, and the true probability of what comes next.
@@ -223,17 +231,7 @@ def build(
 
 
 @main.command()
-@click.option("--users", default=5000, show_default=True, help="How many users visit the simulated shop.")
-@click.option("--days", default=330, show_default=True, help="How many days its log covers.")
-@click.option("--seed", default=7, show_default=True, help="The same seed gives the same shop.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("shop"),
-    show_default=True,
-    metavar="DIR",
-    help="The shop's folder.",
-)
+@_shop
 @_warehouse
 @_debug
 def demo(users: int, days: int, seed: int, out: Path, warehouse: Path) -> None:
@@ -247,13 +245,14 @@ def demo(users: int, days: int, seed: int, out: Path, warehouse: Path) -> None:
         foretable demo --users 300 --days 220            smaller and quicker
     """
     from foretable.build import Order
+    from foretable.demo import is_same_shop, refuse_foreign_warehouse
     from foretable.project import check_warehouse, find_project, packaged_project
     from foretable.results import show_demo
 
     warehouse = check_warehouse(warehouse)
-    _refuse_foreign_warehouse(warehouse, out)
+    refuse_foreign_warehouse(warehouse, out)
     console = _build_console()
-    if _is_same_shop(out, users, days, seed):
+    if is_same_shop(out, users, days, seed):
         console.print(f"The shop in {out} is the one asked for.", markup=False)
     else:
         _simulate(console, users, days, seed, out)
@@ -433,45 +432,6 @@ def _refuse_locked(warehouse: Path) -> None:
         import duckdb
 
         duckdb.connect(str(warehouse)).close()
-
-
-def _refuse_foreign_warehouse(warehouse: Path, shop: Path) -> None:
-    """The demo must not write over tables that were built from something else."""
-    from foretable.build import last_order
-    from foretable.predictions import has_state
-    from foretable.project import Refusal
-    from foretable.query import open_reader
-
-    if not warehouse.is_file():
-        return
-    remedy = "name another file with --warehouse for the demo"
-    with open_reader(warehouse) as con:
-        sources = set()
-        if has_state(con):
-            sources = {row[0] for row in con.execute("select distinct source from foretable.runs").fetchall()}
-        elif con.execute("select count(*) from duckdb_tables() where not internal").fetchall() != [(0,)]:
-            raise Refusal(f"{warehouse} holds tables that foretable has not built; {remedy}")
-    known = last_order(warehouse)
-    foreign = sorted({*sources, known.get("source", "contract")} - {"contract"})
-    if foreign:
-        raise Refusal(f"{warehouse} was built from the source '{foreign[0]}', not from a simulated shop; {remedy}")
-    data = known.get("data")
-    if data and Path(data) != shop.resolve():
-        raise Refusal(f"{warehouse} was built from the folder {data}, not from {shop.resolve()}; {remedy}")
-
-
-def _is_same_shop(folder: Path, users: int, days: int, seed: int) -> bool:
-    import json
-
-    from foretable.simulate import FILES
-
-    if not all((folder / name).is_file() for name in FILES):
-        return False
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    return (manifest.get("users"), manifest.get("days"), manifest.get("seed")) == (users, days, seed)
 
 
 def _register(con: Any) -> None:
