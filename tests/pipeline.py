@@ -39,7 +39,7 @@ class Pipeline:
             key: node
             for key, node in self._manifest["nodes"].items()
             if node["resource_type"] == "model"
-            and node["config"]["materialized"] in ("table", "view")
+            and node["config"]["materialized"] in ("table", "view", "grown", "snapshots")
             and "/sources/" not in node["original_file_path"]
             and "/marts/" not in node["original_file_path"]
         }

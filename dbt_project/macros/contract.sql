@@ -68,21 +68,72 @@
 {%- endmacro %}
 
 
-{# A cast that gives NULL instead of failing, from whatever type the mapping brings. #}
+{#
+    A cast that gives NULL instead of failing or guessing, from whatever type the mapping brings. DuckDB alone would read
+    '1_000' as a number, and round '1985.7' to an integer.
+#}
 {% macro cast_of(column, type) -%}
-    try_cast({{ foretable.text_of(column) }} as {{ type }})
+    case
+        {%- if type == 'integer' %}
+        when regexp_full_match({{ foretable.text_of(column) }}, '[+-]?[0-9]+([.]0*)?')
+        {%- else %}
+        when not contains({{ foretable.text_of(column) }}, '_')
+        {%- endif %}
+            then try_cast({{ foretable.text_of(column) }} as {{ type }})
+    end
+{%- endmacro %}
+
+
+{# A number as DOUBLE, NULL where it is NaN, infinite or none. #}
+{% macro finite_of(column) -%}
+    case when isfinite({{ foretable.cast_of(column, 'double') }}) then {{ foretable.cast_of(column, 'double') }} end
 {%- endmacro %}
 
 
 {#
-    An instant in UTC as TIMESTAMP, NULL where it cannot be read. Text with an offset (…Z, …+02:00) is shifted: a plain cast
-    to TIMESTAMP would drop the offset without a word. Text without one is UTC already, whatever the session's time zone.
+    An instant in UTC as TIMESTAMP, NULL where it is not written as a date of the years 1 to 9999, with or without a time and
+    an offset from UTC. Text with an offset (…Z, …+02:00) is shifted: a plain cast to TIMESTAMP would drop the offset without a
+    word. Text without one is UTC already, whatever the session's time zone. The name of a zone is refused: twice a year an
+    hour has two meanings or none.
 #}
 {% macro instant_of(column) -%}
     case
-        when regexp_matches({{ column }}::varchar, '[0-9](Z|z|UTC| ?[+-][0-9]{2}(:?[0-9]{2})?)\s*$')
-            and regexp_matches({{ column }}::varchar, ':')
-            then timezone('UTC', {{ foretable.cast_of(column, 'timestamptz') }})
-        else {{ foretable.cast_of(column, 'timestamp') }}
+        when regexp_full_match({{ foretable.text_of(column) }}, '{{ foretable.local_instant() }}')
+            then try_cast({{ foretable.text_of(column) }} as timestamp)
+        when regexp_full_match(
+            {{ foretable.text_of(column) }}, '{{ foretable.local_instant() }} ?(Z|z|UTC|[+-](0[0-9]|1[0-5])(:?[0-5][0-9])?)'
+        ) and contains({{ foretable.text_of(column) }}, ':')
+            and timezone('UTC', try_cast(upper({{ foretable.text_of(column) }}) as timestamptz))
+            between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999'
+            then timezone('UTC', try_cast(upper({{ foretable.text_of(column) }}) as timestamptz))
     end
+{%- endmacro %}
+
+
+{# The pattern of a date, or of a date and a time, without an offset. #}
+{% macro local_instant() -%}
+    ([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])[-/][0-9]{1,2}[-/][0-9]{1,2}([ T]+[0-9]{1,2}:[0-9]{1,2}(:[0-9]{1,2}([.][0-9]*)?)?)?
+{%- endmacro %}
+
+
+{# What the log's own columns must not be called, since stg_events has columns of that name: they get a _ at the end. #}
+{% macro reserved_columns() %}
+    {%- set reserved = ['row_id', 'row_hash', 'copy_number'] -%}
+    {%- for column in foretable.contract_columns('events') + ['rejection_reason', 'raw_text'] -%}
+        {%- do reserved.append('raw_' ~ column) -%}
+    {%- endfor -%}
+    {{- return(reserved) -}}
+{% endmacro %}
+
+
+{# What an event says, whoever delivered it: a hash of all columns but its id and when it was loaded. #}
+{% macro content_hash(relation) -%}
+    md5(
+        concat_ws(
+            chr(31),
+            {%- for column in foretable.contract_columns('events') if column not in ('event_id', 'loaded_at') %}
+            coalesce({{ relation }}.{{ column }}::varchar, chr(30)){{ ',' if not loop.last }}
+            {%- endfor %}
+        )
+    )
 {%- endmacro %}

@@ -1,12 +1,20 @@
 {#
     A label: does an event happen in [as_of, as_of + days)? NULL where the window reaches past the end of the log.
+    It is read from the kept log: what happened, whenever it became known.
 
-    column: the label's name. days: the horizon. event_type: only events of this type; none: of any type.
-    negate: true for "does no event happen".
+    column: the label's name. days: the horizon, also config(lookahead_days=…). event_type: only events of this type;
+    none: of any type. negate: true for "does no event happen".
 #}
 {% macro event_within(column, days, event_type=none, negate=false) %}
 with snapshots as (
-    select * from {{ ref('int_users__snapshots') }}
+    select
+        snapshots.user_id,
+        snapshots.as_of,
+        grid.log_ends_at
+    from {{ ref('int_users__snapshots') }} as snapshots
+    inner join {{ ref('int_snapshots__grid') }} as grid
+        on snapshots.as_of = grid.as_of
+    where {{ foretable.due('snapshots') }}
 ),
 
 events as (
@@ -14,9 +22,11 @@ events as (
         user_id,
         occurred_at
     from {{ ref('int_events__imputed') }}
-    {%- if event_type %}
-    where event_type = '{{ event_type }}'
-    {%- endif %}
+    where
+        is_kept
+        {%- if event_type %}
+        and event_type = '{{ event_type }}'
+        {%- endif %}
 ),
 
 next_events as (

@@ -17,22 +17,16 @@
         {{- return(foretable.no_raw_table(table, "folder '" ~ foretable.setting('data') ~ "'",
             table ~ '.parquet, .csv, .csv.gz or .jsonl; name the folder with FORETABLE_DATA or --vars \'{data: FOLDER}\'')) -}}
     {%- endif -%}
-    {%- set paths = "['" ~ (files | map('replace', "'", "''") | join("', '")) ~ "']" -%}
-    {%- if '.csv' in files[0] -%}
-        {{- return(foretable.raw_csv(table, files)) -}}
-    {%- elif files[0].endswith('.parquet') -%}
-        {%- set select_rows = 'select * from read_parquet(' ~ paths ~ ', union_by_name = true)' -%}
-    {%- else -%}
-        {%- set select_rows = foretable.raw_json_lines(table, paths) -%}
+    {%- if files[0].endswith('.parquet') -%}
+        {{- return(foretable.raw_parquet(table, files)) -}}
     {%- endif -%}
-    {%- do foretable.check_raw_table(table, select_rows, files[0]) -%}
-    {{- return(select_rows) -}}
+    {{- return(foretable.raw_text_files(table, files)) -}}
 {% endmacro %}
 
 
 {# The files of a table in the order of the formats tried; the first format found is taken. #}
 {% macro raw_files(table) %}
-    {%- set folder = foretable.setting('data').rstrip('/') | replace("'", "''") -%}
+    {%- set folder = foretable.glob_of(foretable.setting('data').rstrip('/')) -%}
     {%- for ending in ['parquet', 'csv', 'csv.gz', 'jsonl', 'ndjson', 'jsonl.gz'] -%}
         {%- set found = run_query(
             "select file from glob(['" ~ folder ~ "/" ~ table ~ "." ~ ending ~ "', '"
@@ -44,15 +38,19 @@
 {% endmacro %}
 
 
+{# A path as a pattern that means this path alone, for a literal of SQL: a folder's name may hold [, * and ?. #}
+{% macro glob_of(path) %}
+    {{- return(modules.re.sub('([\\[*?])', '[\\\\1]', path) | replace("'", "''")) -}}
+{% endmacro %}
+
+
 {% macro raw_relation(table) %}
     {%- set relation = adapter.get_relation(target.database, foretable.setting('raw_schema'), table) -%}
     {%- if relation is none -%}
         {{- return(foretable.no_raw_table(table, "schema '" ~ foretable.setting('raw_schema') ~ "'",
             "a table or view named '" ~ table ~ "'")) -}}
     {%- endif -%}
-    {%- set select_rows = 'select * from ' ~ relation -%}
-    {%- do foretable.check_raw_table(table, select_rows, relation) -%}
-    {{- return(select_rows) -}}
+    {{- return(foretable.checked_rows(table, 'select * from ' ~ relation, relation)) -}}
 {% endmacro %}
 
 
@@ -64,8 +62,61 @@
 {% endmacro %}
 
 
-{% macro check_raw_table(table, select_rows, place) %}
-    {%- set found = run_query('describe ' ~ select_rows).columns[0].values() | map('lower') | list -%}
+{# DuckDB gives a column whose name differs from another's in case alone a name of its own, without a word. #}
+{% macro raw_parquet(table, files) %}
+    {%- set select_rows = "select * from read_parquet(" ~ foretable.text_list(files) ~ ", union_by_name = true)" -%}
+    {%- set written = run_query(
+        "select distinct lower(name) from parquet_schema(" ~ foretable.text_list(files) ~ ")"
+    ).columns[0].values() -%}
+    {%- for name in run_query('describe ' ~ select_rows).columns[0].values() | map('lower') if name not in written -%}
+        {{ exceptions.raise_compiler_error(
+            files[0] ~ " holds two columns whose names differ in case alone (DuckDB calls one " ~ name ~ "); rename one of them"
+        ) }}
+    {%- endfor -%}
+    {{- return(foretable.checked_rows(table, select_rows, files[0])) -}}
+{% endmacro %}
+
+
+{#
+    CSV and JSON lines land in a table of their own first, read by the function that the plugin brings: DuckDB's own reader
+    loses rows of broken files (docs/decisions/csv-dialect.md). Nothing lands of a table that cannot be read.
+#}
+{% macro raw_text_files(table, files) %}
+    {%- if not run_query("select 1 from duckdb_functions() where function_name = 'foretable_read_log' limit 1").rows -%}
+        {{ exceptions.raise_compiler_error(
+            files[0] ~ " needs the plugin that reads text; add it to the target in profiles.yml: "
+            ~ "plugins: [{module: udfs.plugin, alias: foretable}]"
+        ) }}
+    {%- endif -%}
+    {%- set landed = api.Relation.create(
+        database=target.database, schema=generate_schema_name('staging', none), identifier='raw_' ~ table ~ '__text') -%}
+    {%- set answer = run_query(
+        "select answer.folder, answer.error from (select foretable_read_log(" ~ foretable.text_list(files) ~ ", "
+        ~ foretable.text_list(foretable.contract_columns(table)) ~ ") as answer)"
+    ).rows[0] -%}
+    {%- if answer[1] -%}
+        {{ exceptions.raise_compiler_error(answer[1]) }}
+    {%- endif -%}
+    {%- set rows = foretable.checked_rows(
+        table, "select * from read_parquet('" ~ foretable.glob_of(answer[0]) ~ "/*.parquet', union_by_name = true)", files[0]) -%}
+    {%- do run_query(
+        "create schema if not exists " ~ landed.without_identifier() ~ "; create or replace table " ~ landed ~ " as " ~ rows
+        ~ "; select foretable_drop_log('" ~ (answer[0] | replace("'", "''")) ~ "')"
+    ) -%}
+    {{- return('select * from ' ~ landed) -}}
+{% endmacro %}
+
+
+{#
+    The rows, with the required columns there and a single value in each: bytes are read as UTF-8, and an event with a list
+    or an object where the contract has one value is rejected.
+#}
+{% macro checked_rows(table, select_rows, place) %}
+    {%- set types = {} -%}
+    {%- for column in run_query('describe ' ~ select_rows).rows -%}
+        {%- do types.update({column[0]: column[1]}) -%}
+    {%- endfor -%}
+    {%- set found = types | map('lower') | list -%}
     {%- set missing = foretable.required_columns(table) | reject('in', found) | list -%}
     {%- if missing -%}
         {{ exceptions.raise_compiler_error(
@@ -76,90 +127,52 @@
     {%- if table == 'events' and not run_query('select 1 from (' ~ select_rows ~ ') limit 1').rows -%}
         {{ exceptions.raise_compiler_error(place ~ " holds no rows; there is nothing to build from") }}
     {%- endif -%}
-{% endmacro %}
-
-
-{#
-    CSV lands in a table of its own first: the lines that DuckDB rejects are known only after the scan, and they have to
-    be kept. Reject tables are temporary and belong to one connection, so all is done in one go. Files are read one by
-    one, since DuckDB keeps no rejects where it unites files by name.
-
-    The header alone says what the delimiter and the columns are; quotes are always ". DuckDB's own detection looks at the
-    rows, and one broken line can make it read all others in another dialect without a word.
-#}
-{% macro raw_csv(table, files) %}
-    {%- set landed = api.Relation.create(
-        database=target.database, schema=generate_schema_name('staging', none), identifier='raw_' ~ table ~ '__csv') -%}
-    {%- set statements = ["drop table if exists raw_rejects", "drop table if exists raw_scans"] -%}
-    {%- set parts = [] -%}
-    {%- for file in files -%}
-        {%- do statements.append(
-            "create or replace temp table raw_file_" ~ loop.index ~ " as select * from read_csv('" ~ (file | replace("'", "''"))
-            ~ "', " ~ foretable.csv_dialect(file) ~ ", quote = '\"', escape = '\"', header = true, auto_detect = false,"
-            ~ " store_rejects = true, rejects_table = 'raw_rejects', rejects_scan = 'raw_scans', rejects_limit = 0)"
-        ) -%}
-        {%- do parts.append("select * from temp.main.raw_file_" ~ loop.index) -%}
+    {%- set replaced = [] -%}
+    {%- set reasons = [] -%}
+    {%- set renamed = [] -%}
+    {%- for column, type in types.items() -%}
+        {%- set quoted = adapter.quote(column | replace('"', '""')) -%}
+        {%- if column | lower in foretable.reserved_columns() -%}
+            {%- do renamed.append(quoted ~ ' as ' ~ adapter.quote(foretable.free_name(column, found))) -%}
+        {%- elif column | lower not in foretable.contract_columns(table) -%}
+        {%- elif type.startswith(('STRUCT', 'MAP', 'UNION', 'VARIANT')) or type.endswith(']') -%}
+            {%- if table != 'events' -%}
+                {{ exceptions.raise_compiler_error(
+                    place ~ ": the column " ~ column ~ " holds values of type " ~ type ~ ", and a single value is due; "
+                    ~ "take it apart in a mapping of your own (foretable init --help)"
+                ) }}
+            {%- endif -%}
+            {%- do replaced.append('to_json(' ~ quoted ~ ')::varchar as ' ~ quoted) -%}
+            {%- do reasons.append("when " ~ quoted ~ " is not null then 'nested_value'") -%}
+        {%- elif type == 'BLOB' -%}
+            {%- do replaced.append('coalesce(try(decode(' ~ quoted ~ ')), ' ~ quoted ~ '::varchar) as ' ~ quoted) -%}
+            {%- do reasons.append("when " ~ quoted ~ " is not null and try(decode(" ~ quoted ~ ")) is null then 'malformed_text'") -%}
+        {%- endif -%}
     {%- endfor -%}
-    {%- do run_query(statements | join('; ')) -%}
-    {%- set rows = parts | join(' union all by name ') -%}
-    {%- do foretable.check_raw_table(table, rows, files[0]) -%}
-    {%- do run_query(
-        "create schema if not exists " ~ landed.without_identifier() ~ "; create or replace table " ~ landed ~ " as "
-        ~ "select *, null::varchar as rejection_reason, null::varchar as raw_text from (" ~ rows ~ ") "
-        ~ "union all by name "
-        ~ "select 'malformed_line' as rejection_reason, any_value(csv_line) as raw_text "
-        ~ "from raw_rejects group by scan_id, file_id, line"
-    ) -%}
-    {{- return('select * from ' ~ landed) -}}
-{% endmacro %}
-
-
-{# The delimiter and the columns of a CSV file, from its first line, as arguments of read_csv. #}
-{% macro csv_dialect(file) %}
-    {%- set first = run_query(
-        "select ltrim(line, chr(65279)) from read_csv('" ~ (file | replace("'", "''")) ~ "', columns = {'line': 'VARCHAR'},"
-        ~ " header = false, delim = chr(31), quote = '', escape = '', auto_detect = false, strict_mode = false) limit 1"
-    ).columns[0].values() -%}
-    {%- if not first -%}
-        {{ exceptions.raise_compiler_error(file ~ " is empty; expected a CSV file whose first line names its columns") }}
+    {%- set own = types | select('in', ['rejection_reason']) | list -%}
+    {%- if reasons -%}
+        {%- set reason = "case " ~ ("when rejection_reason is not null then rejection_reason::varchar " if own) ~ (reasons | join(' '))
+            ~ " end as rejection_reason" -%}
+        {%- if own -%}{%- do replaced.append(reason) -%}{%- endif -%}
     {%- endif -%}
-    {%- set counts = namespace(delimiter=',', most=0) -%}
-    {%- for delimiter in [',', ';', '\t', '|'] if first[0].count(delimiter) > counts.most -%}
-        {%- set counts.delimiter = delimiter -%}
-        {%- set counts.most = first[0].count(delimiter) -%}
-    {%- endfor -%}
-    {%- set pattern = '("(?:[^"]|"")*"|[^"]*?)[' ~ counts.delimiter ~ ']' -%}
-    {%- set columns = [] -%}
-    {%- for name in modules.re.findall(pattern, first[0] ~ counts.delimiter) -%}
-        {%- set bare = (name[1:-1] | replace('""', '"') if name.startswith('"') else name) | trim -%}
-        {%- do columns.append("'" ~ ((bare or 'column_' ~ loop.index) | replace("'", "''")) ~ "': 'VARCHAR'") -%}
-    {%- endfor -%}
-    {{- return("delim = '" ~ counts.delimiter ~ "', columns = {" ~ (columns | join(', ')) ~ "}") -}}
+    {{- return(
+        "select *" ~ (" replace (" ~ (replaced | join(', ')) ~ ")" if replaced) ~ (" rename (" ~ (renamed | join(', ')) ~ ")" if renamed)
+        ~ (", " ~ reason if reasons and not own) ~ " from (" ~ select_rows ~ ") as raw_rows"
+    ) -}}
 {% endmacro %}
 
 
-{# JSON lines are read line by line as text; a control character, which JSON never holds bare, stands as delimiter. #}
-{% macro raw_json_lines(table, paths) %}
-    {%- set lines = "read_csv(" ~ paths ~ ", columns = {'line': 'VARCHAR'}, header = false, delim = chr(31), quote = '',"
-        ~ " escape = '', auto_detect = false, strict_mode = false)" -%}
-    {%- set keys = run_query(
-        "select distinct unnest(json_keys(line)) as key from (select line from " ~ lines ~ " where json_valid(line))"
-        ~ " where json_type(line) = 'OBJECT' order by key"
-    ).columns[0].values() -%}
-    {%- set columns = [] -%}
-    {%- for key in keys -%}
-        {%- set path = '$."' ~ (key | replace('"', '\\"') | replace("'", "''")) ~ '"' -%}
-        {%- do columns.append(
-            "case when is_object then json_extract_string(line, '" ~ path ~ "') end as "
-            ~ adapter.quote(key | replace('"', '""'))
-        ) -%}
+{# A column's name with as many _ at its end as make it unlike all others. #}
+{% macro free_name(column, found) %}
+    {%- for count in range(1, found | length + 2) if (column | lower) ~ '_' * count not in found -%}
+        {{- return(column ~ '_' * count) -}}
     {%- endfor -%}
-    {{- return(
-        "select " ~ (columns + [
-            "case when not is_object then 'malformed_line' end as rejection_reason",
-            "case when not is_object then line end as raw_text",
-        ]) | join(', ')
-        ~ " from (select line, json_valid(line) and coalesce(json_type(try_cast(line as json)) = 'OBJECT', false) as is_object"
-        ~ " from " ~ lines ~ " where trim(line) <> '') as lines"
-    ) -}}
+{% endmacro %}
+
+
+{# Texts as a list of SQL. #}
+{% macro text_list(texts) %}
+    {%- set quoted = [] -%}
+    {%- for text in texts -%}{%- do quoted.append("'" ~ (text | replace("'", "''")) ~ "'") -%}{%- endfor -%}
+    {{- return("[" ~ (quoted | join(', ')) ~ "]") -}}
 {% endmacro %}

@@ -11,13 +11,19 @@
     max_price, max_quantity, max_duration_seconds
                            a row above is quarantined, and so is a negative one or NaN
     near_duplicate_seconds same user, item and type within this gap is one event; 0 turns the rule off
+    duplicate_rules        which rules tell that two events are one: event_id, content, near; a list
+    as_of_mode             known: a snapshot sees what was loaded before it; occurred: what had happened before it
+    late_days              how late a row with loaded_at may arrive and still be found by a run that adds to the tables
     snapshot_every         step of the snapshot grid, an interval such as '7 days' or '1 month'
-    newest_as_of           newest snapshot; by default the midnight that starts the log's last day
+    snapshot_anchor        an instant of the grid: all others lie whole steps from it
+    newest_as_of           newest snapshot, on the grid or not; by default the midnight that starts the log's last day
     history_days           days of log before the first snapshot
     population_event_type  a user enters the snapshots with the first event of this type; none: of any type
     horizons               the horizons in days for which labels and predictions are built. What is fitted in SQL stops
                            before the splits of the longest
+    windows                the windows in days before as_of that features look back
     sequence_length        events in a sequence
+    batch_rows             users times snapshots that are computed at once: more is quicker and takes more memory
 #}
 {% macro setting(name) %}
     {%- set defaults = foretable.setting_defaults() -%}
@@ -29,6 +35,7 @@
             'mapped_tables': ['events', 'items'],
             'near_duplicate_seconds': 0,
             'snapshot_every': '1 month',
+            'snapshot_anchor': '2010-12-09',
             'population_event_type': 'purchase',
         },
         'taobao': {
@@ -63,12 +70,18 @@
         'max_quantity': 1000000,
         'max_duration_seconds': 10000000,
         'near_duplicate_seconds': 2,
+        'duplicate_rules': ['event_id', 'content', 'near'],
+        'as_of_mode': 'known',
+        'late_days': 3,
         'snapshot_every': '7 days',
+        'snapshot_anchor': '2001-01-01',
         'newest_as_of': none,
         'history_days': 90,
         'population_event_type': none,
         'horizons': [30],
+        'windows': [1, 3, 7, 14, 30, 60, 90, 180],
         'sequence_length': 50,
+        'batch_rows': 1000000,
     } -%}
     {{- return(defaults) -}}
 {% endmacro %}
@@ -89,4 +102,10 @@
             ~ "are there. Others are models of your own project: foretable init --help"
         ) }}
     {%- endfor -%}
+{% endmacro %}
+
+
+{# Settings that say what a run does and not what a table holds: changing one of them builds nothing anew. #}
+{% macro settings_of_a_run() %}
+    {{- return(['run_at', 'newest_as_of', 'late_days', 'batch_rows']) -}}
 {% endmacro %}

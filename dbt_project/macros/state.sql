@@ -1,6 +1,6 @@
 {# The tables of the schema `foretable`: what was trained, how good it is, what serves, what was scored, and each run. #}
 {% macro create_state() %}
-    {%- if target.database | lower in ['foretable', 'scores', 'main', 'staging', 'cleaning'] -%}
+    {%- if target.database | lower in ['foretable', 'scores', 'main', 'staging', 'cleaning', 'changes'] -%}
         {{ exceptions.raise_compiler_error(
             "the warehouse file is named '" ~ target.database ~ "', which is also the name of a schema in it, so that "
             ~ "DuckDB cannot tell them apart; rename the file, to warehouse.duckdb say"
@@ -8,6 +8,19 @@
     {%- endif -%}
     create schema if not exists foretable;
     create schema if not exists scores;
+    create schema if not exists changes;
+
+    create sequence if not exists foretable.build_numbers;
+    create table if not exists foretable.builds (
+        build_number bigint not null,
+        model varchar not null,
+        fingerprint varchar not null,
+        as_of_mode varchar not null,
+        state varchar,
+        run_id varchar not null,
+        is_rebuilt boolean not null,
+        run_at timestamp not null
+    );
 
     create table if not exists foretable.models (
         prediction varchar not null,

@@ -7,15 +7,30 @@ matched as (
     select * from {{ ref('int_events__matched') }}
 ),
 
-duplicates as (
+-- A winner may lose to a later rule: follow it to the row that was kept.
+resolved as (
     select
         matched.row_id,
-        matched.kept_row_id,
-        matched.matched_by,
-        {{ columns_of('events', 'events') }}
+        coalesce(
+            later_winners.winner_row_id, winners.winner_row_id, matched.winner_row_id
+        ) as kept_row_id,
+        matched.matched_by
     from matched
+    left join matched as winners
+        on matched.winner_row_id = winners.row_id
+    left join matched as later_winners
+        on winners.winner_row_id = later_winners.row_id
+),
+
+duplicates as (
+    select
+        resolved.row_id,
+        resolved.kept_row_id,
+        resolved.matched_by,
+        {{ columns_of('events', 'events') }}
+    from resolved
     inner join events
-        on matched.row_id = events.row_id
+        on resolved.row_id = events.row_id
 )
 
 select * from duplicates

@@ -9,7 +9,7 @@ medians as (
 
 imputed as (
     select
-        measured.* exclude (is_training, as_of) replace (
+        measured.* exclude (as_of) replace (
             {%- for column in imputed_columns() %}
             coalesce(measured.{{ column }}, medians.{{ column }}) as {{ column }}{{ ',' if not loop.last }}
             {%- endfor %}

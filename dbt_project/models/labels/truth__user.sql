@@ -1,4 +1,5 @@
 -- The true probabilities that a simulated shop wrote down; no rows for a real shop.
+{{ config(materialized='table') }}
 with mapped as (
     {{ mapped_table('truth') }}
 ),

@@ -1,6 +1,25 @@
 -- Every raw row, typed, with the reason why it cannot be used, if there is one. Nothing is dropped here.
-with mapped as (
+{{ config(
+    materialized='grown', identity=['row_id', 'rejection_reason'],
+    log=['row_id', 'event_id', 'user_id', 'item_id', 'event_type', 'occurred_at']
+) }}
+
+{%- set is_grown = grows() %}
+{%- set arrived = arrivals(ref(setting('source') ~ '__events'), is_grown) %}
+
+{{ keeps_state(arrived['state']) }}
+{%- if is_grown %}
+{{ replaces(arrived['predicate'] or 'true') }}
+{%- endif %}
+with raw as (
     {{ mapped_table('events', extra=['rejection_reason', 'raw_text']) }}
+),
+
+mapped as (
+    select * from raw
+    {%- if is_grown and arrived['predicate'] %}
+    where {{ arrived['predicate'] }}
+    {%- endif %}
 ),
 
 event_type_names as (
@@ -79,7 +98,7 @@ judged as (
             {%- endfor %}
         ),
         case
-            when typed.raw_rejection_reason is not null then typed.raw_rejection_reason::varchar
+            when {{ text_of('typed.raw_rejection_reason') }} is not null then {{ text_of('typed.raw_rejection_reason') }}
             when typed.user_id is null then 'missing_user_id'
             when {{ text_of('typed.raw_event_type') }} is null then 'missing_event_type'
             when typed.event_type is null then 'unknown_event_type'
@@ -99,6 +118,10 @@ judged as (
             {%- if setting('collected_to') %}
             when typed.occurred_at >= timestamp '{{ setting('collected_to') }}' then 'outside_collection_period'
             {%- endif %}
+            when
+                typed.loaded_at
+                > timestamp '{{ setting('run_at') }}' + interval '{{ setting('future_tolerance_hours') }} hours'
+                then 'loaded_in_future'
             when
                 typed.occurred_at
                 > coalesce(typed.loaded_at, timestamp '{{ setting('run_at') }}')

@@ -1,4 +1,12 @@
 -- One row a version of an item, with the time from which it was valid.
+{{ config(
+    materialized='grown', identity='all',
+    log=['item_id', 'valid_from::date as effective_on', 'valid_from::date as occurred_on']
+) }}
+
+{%- if grows() %}
+{{ replaces('true') }}
+{%- endif %}
 with mapped as (
     {{ mapped_table('items') }}
 ),
@@ -11,7 +19,7 @@ typed as (
         {{ text_of('mapped.category_id') }} as category_id,
         {{ text_of('mapped.brand') }} as brand,
         {{ text_of('mapped.image') }} as image,
-        {{ cast_of('mapped.price', 'double') }} as price,
+        {{ finite_of('mapped.price') }} as price,
         {{ instant_of('mapped.listed_at') }} as listed_at,
         coalesce(
             {{ instant_of('mapped.updated_at') }},

@@ -1,4 +1,12 @@
 -- One row a version of a user's attributes, with the time from which it was valid.
+{{ config(
+    materialized='grown', identity='all',
+    log=['user_id', 'valid_from::date as effective_on', 'valid_from::date as occurred_on']
+) }}
+
+{%- if grows() %}
+{{ replaces('true') }}
+{%- endif %}
 with mapped as (
     {{ mapped_table('users') }}
 ),

@@ -1,30 +1,34 @@
--- The median price seen in each category, and over all (category_id NULL), fitted before the training cut.
+-- The median price seen in each category, and over all (category_id NULL), fitted before the first snapshot: no snapshot
+-- looks back at a price that was filled with what came after it, and later rows never move it.
 with events as (
-    select * from {{ ref('int_events__deduplicated') }}
+    select * from {{ ref('stg_events') }}
+    where rejection_reason is null
+),
+
+matched as (
+    select * from {{ ref('int_events__matched') }}
 ),
 
 items as (
     select * from {{ ref('stg_items') }}
 ),
 
-snapshots as (
-    select * from {{ ref('int_snapshots__grid') }}
-),
-
-training as (
-    select max(snapshots.as_of) as fitted_to
-    from snapshots
-    where snapshots.is_training
+cut as (
+    select min(as_of) as fitted_to
+    from {{ ref('int_snapshots__grid') }}
 ),
 
 priced as (
     select
         items.category_id,
         events.price,
-        training.fitted_to
+        events.occurred_at,
+        cut.fitted_to
     from events
-    inner join training
-        on greatest(events.occurred_at, coalesce(events.loaded_at, events.occurred_at)) < training.fitted_to
+    anti join matched
+        on events.row_id = matched.row_id
+    inner join cut
+        on greatest(events.occurred_at, coalesce(events.loaded_at, events.occurred_at)) < cut.fitted_to
     asof left join items
         on events.item_id = items.item_id and events.occurred_at >= items.valid_from
     where events.price is not null
@@ -35,6 +39,7 @@ of_categories as (
         priced.category_id,
         median(priced.price) as price,
         count(*) as event_count,
+        min(priced.occurred_at) as fitted_from,
         any_value(priced.fitted_to) as fitted_to
     from priced
     where priced.category_id is not null
@@ -46,6 +51,7 @@ of_all as (
         null as category_id,
         median(priced.price) as price,
         count(*) as event_count,
+        min(priced.occurred_at) as fitted_from,
         any_value(priced.fitted_to) as fitted_to
     from priced
 ),

@@ -1,4 +1,5 @@
--- The snapshot grid: one row an as_of, always a midnight, stepping back from the newest one.
+-- The snapshot grid: one row an as_of, always a midnight. Snapshots lie whole steps from the anchor, so that a longer log
+-- adds some and moves none; the newest one, which gets scored, may lie between them.
 -- is_training marks the snapshots that train under the default purged split (one validates, one tests).
 with bounds as (
     select
@@ -8,13 +9,14 @@ with bounds as (
         {%- else %}
         max(events.occurred_at)
         {%- endif %} as log_ends_at
-    from {{ ref('int_events__deduplicated') }} as events
+    from {{ ref('stg_events') }} as events
+    where events.rejection_reason is null
 ),
 
-newest as (
+ends as (
     select
-        bounds.first_occurred_at,
         bounds.log_ends_at,
+        bounds.first_occurred_at + interval '{{ setting('history_days') }} days' as first_as_of,
         {%- if setting('newest_as_of') %}
         date_trunc('day', timestamp '{{ setting('newest_as_of') }}')
         {%- else %}
@@ -23,25 +25,37 @@ newest as (
     from bounds
 ),
 
--- Each step is counted from the newest snapshot: stepping month by month would drift from the 31st to the 28th.
+-- Each step is counted from the anchor: stepping month by month would drift from the 31st to the 28th.
 stepped as (
     select
-        date_trunc('day', newest.newest_as_of - steps.step * interval '{{ setting('snapshot_every') }}') as as_of,
-        newest.*
-    from newest
-    cross join range(5000) as steps (step)
+        date_trunc(
+            'day', timestamp '{{ setting('snapshot_anchor') }}' + steps.step * interval '{{ setting('snapshot_every') }}'
+        ) as as_of,
+        ends.*
+    from ends
+    cross join range(-20000, 20000) as steps (step)
+),
+
+candidates as (
+    select
+        stepped.as_of,
+        stepped.newest_as_of,
+        stepped.log_ends_at
+    from stepped
+    where stepped.as_of between stepped.first_as_of and stepped.newest_as_of
+    union
+    select
+        ends.newest_as_of as as_of,
+        ends.newest_as_of,
+        ends.log_ends_at
+    from ends
 ),
 
 grid as (
-    select distinct
-        stepped.as_of,
-        stepped.newest_as_of,
-        stepped.log_ends_at,
-        stepped.as_of + interval '{{ setting('horizons') | max }} days' as horizon_ends_at
-    from stepped
-    where
-        stepped.as_of = stepped.newest_as_of
-        or stepped.as_of >= stepped.first_occurred_at + interval '{{ setting('history_days') }} days'
+    select
+        *,
+        as_of + interval '{{ setting('horizons') | max }} days' as horizon_ends_at
+    from candidates
 ),
 
 testing as (

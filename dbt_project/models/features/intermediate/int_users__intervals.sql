@@ -1,55 +1,78 @@
--- One row a user and snapshot: days between active days, and between days of purchase.
--- Gaps are measured among the days known at the snapshot, so that a day that arrives late leaves older snapshots alone.
-with snapshots as (
-    select * from {{ ref('int_users__snapshots') }}
+-- One row a user and snapshot: days between active days, and between days of purchase. A gap lies in a window if the day
+-- that ends it does.
+with {{ settled_snapshots() }},
+
+unsettled_events as (
+    {{ events_of_unsettled() }}
 ),
 
-daily as (
-    select * from {{ ref('int_users__daily') }}
-),
-
-active_days as (
+unsettled_days as (
     select
-        snapshots.user_id,
-        snapshots.as_of,
-        daily.occurred_on,
-        sum(daily.purchase_count) > 0 as has_purchase
-    from snapshots
-    inner join daily
-        on
-            snapshots.user_id = daily.user_id
-            and {{ known_before('daily', 'snapshots') }}
-            and daily.occurred_on >= {{ window_start(windows() | max) }}
-    group by snapshots.user_id, snapshots.as_of, daily.occurred_on
+        user_id,
+        as_of,
+        occurred_at::date as occurred_on,
+        bool_or(event_type = 'purchase') as has_purchase
+    from unsettled_events
+    group by user_id, as_of, occurred_at::date
+),
+
+unsettled_gaps as (
+    {{ gaps_between_days('unsettled_days', ['user_id', 'as_of']) }}
 ),
 
 gaps as (
     select
         *,
-        occurred_on - lag(occurred_on) over (partition by user_id, as_of order by occurred_on) as gap_days,
-        case
-            when has_purchase
-                then occurred_on - lag(occurred_on) over (
-                    partition by user_id, as_of, has_purchase
-                    order by occurred_on
-                )
-        end as purchase_gap_days
-    from active_days
+        true as is_settled,
+        occurred_on as known_on,
+        {{ end_of_time() }} as hidden_on
+    from {{ ref('int_users__gaps') }}
+    union all by name
+    select
+        * exclude (as_of),
+        false as is_settled,
+        {{ only_at('as_of') }}
+    from unsettled_gaps
 ),
+
+tiles as (
+    select
+        user_id,
+        is_settled,
+        count(gap_days) as gap_count,
+        sum(gap_days) as gap_days,
+        sum(gap_days * gap_days) as squared_gap_days,
+        count(purchase_gap_days) as purchase_gap_count,
+        sum(purchase_gap_days) as purchase_gap_days,
+        max(gap_days) as interval_max_days,
+        occurred_on,
+        known_on,
+        hidden_on
+    from gaps
+    group by user_id, is_settled, occurred_on, known_on, hidden_on
+),
+
+{{ windowed('snapshots', 'tiles', ['user_id', 'is_settled'], sums={
+    'gap_count': 'integer',
+    'gap_days': 'bigint',
+    'squared_gap_days': 'bigint',
+    'purchase_gap_count': 'integer',
+    'purchase_gap_days': 'bigint',
+}, largest=['interval_max_days']) }},
 
 measured as (
     select
-        gaps.user_id,
+        user_id,
         {%- for days in windows() if days > 1 %}
-        {%- set window = 'filter (where gaps.occurred_on >= ' ~ window_start(days, 'gaps') ~ ')' %}
-        avg(gaps.gap_days) {{ window }} as interval_mean_days_{{ days }}d,
-        {{ stddev_of_integers('gaps.gap_days', window) }} as interval_stddev_days_{{ days }}d,
-        max(gaps.gap_days) {{ window }} as interval_max_days_{{ days }}d,
+        gap_days_{{ days }}d / nullif(gap_count_{{ days }}d, 0) as interval_mean_days_{{ days }}d,
+        {{ stddev_of_sums('gap_count_' ~ days ~ 'd', 'gap_days_' ~ days ~ 'd', 'squared_gap_days_' ~ days ~ 'd') }}
+        as interval_stddev_days_{{ days }}d,
+        interval_max_days_{{ days }}d,
+        purchase_gap_days_{{ days }}d
+        / nullif(purchase_gap_count_{{ days }}d, 0) as purchase_interval_mean_days_{{ days }}d,
         {%- endfor %}
-        avg(gaps.purchase_gap_days) as purchase_interval_mean_days_90d,
-        gaps.as_of
-    from gaps
-    group by gaps.user_id, gaps.as_of
+        as_of
+    from windowed
 )
 
 select * from measured

@@ -1,22 +1,27 @@
 -- One row a user and snapshot: every feature before imputation.
 with snapshots as (
-    select * from {{ ref('int_users__snapshots') }}
+    select * from {{ ref('int_users__snapshots') }} as snapshots
+    where {{ due('snapshots') }}
 ),
 
 activity as (
-    select * from {{ ref('int_users__activity') }}
+    select * from {{ ref('int_users__activity') }} as activity
+    where {{ due('activity') }}
 ),
 
 variety as (
-    select * from {{ ref('int_users__variety') }}
+    select * from {{ ref('int_users__variety') }} as variety
+    where {{ due('variety') }}
 ),
 
 sessions as (
-    select * from {{ ref('int_users__sessions') }}
+    select * from {{ ref('int_users__sessions') }} as sessions
+    where {{ due('sessions') }}
 ),
 
 intervals as (
-    select * from {{ ref('int_users__intervals') }}
+    select * from {{ ref('int_users__intervals') }} as intervals
+    where {{ due('intervals') }}
 ),
 
 users as (
@@ -46,13 +51,7 @@ joined as (
         attributed.income_band,
         activity.* exclude (user_id, as_of),
         variety.* exclude (user_id, as_of),
-        sessions.* exclude (user_id, as_of) replace (
-            {%- for days in windows() %}
-            coalesce(sessions.session_count_{{ days }}d, 0) as session_count_{{ days }}d,
-            coalesce(sessions.purchase_session_count_{{ days }}d, 0) as purchase_session_count_{{ days }}d
-            {{- ',' if not loop.last }}
-            {%- endfor %}
-        ),
+        sessions.* exclude (user_id, as_of),
         intervals.* exclude (user_id, as_of),
         {%- for days in windows() if days > 1 %}
         activity.purchase_count_{{ days }}d
@@ -89,7 +88,6 @@ joined as (
         / nullif(activity.purchase_count_lifetime, 0) as purchase_value_mean_lifetime,
         attributed.age_years,
         attributed.registered_days,
-        attributed.is_training,
         attributed.as_of
     from attributed
     inner join activity

@@ -1,7 +1,11 @@
 -- One row: the medians that fill missing features, fitted on the training snapshots only, and their range.
+{{ config(materialized='table') }}
 with measured as (
-    select * from {{ ref('int_users__measured') }}
-    where is_training
+    select measured.*
+    from {{ ref('int_users__measured') }} as measured
+    inner join {{ ref('int_snapshots__grid') }} as grid
+        on measured.as_of = grid.as_of
+    where grid.is_training
 ),
 
 medians as (

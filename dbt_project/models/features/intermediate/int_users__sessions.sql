@@ -1,59 +1,62 @@
--- One row a user and snapshot: session counts, length and depth, from the session tiles known by then.
-with snapshots as (
-    select * from {{ ref('int_users__snapshots') }}
-),
+-- One row a user and snapshot: session counts, length and depth. A session lies in a window if it started in it.
+with {{ settled_snapshots() }},
 
-events as (
-    select * from {{ ref('int_events__imputed') }}
-),
-
-session_days as (
-    select
-        events.user_id,
-        events.session_id,
-        count(*) as event_count,
-        bool_or(events.event_type = 'purchase') as has_purchase,
-        events.occurred_at::date as occurred_on,
-        events.known_at::date as known_on,
-        min(events.occurred_at) as started_at,
-        max(events.occurred_at) as ended_at
-    from events
-    group by events.user_id, events.session_id, events.occurred_at::date, events.known_at::date
+unsettled_events as (
+    {{ events_of_unsettled() }}
 ),
 
 sessions as (
     select
-        snapshots.user_id,
-        snapshots.as_of,
-        sum(session_days.event_count)::integer as event_count,
-        bool_or(session_days.has_purchase) as has_purchase,
-        min(session_days.started_at) as started_at,
-        date_diff('millisecond', min(session_days.started_at), max(session_days.ended_at)) as length_milliseconds
-    from snapshots
-    inner join session_days
-        on
-            snapshots.user_id = session_days.user_id
-            and {{ known_before('session_days', 'snapshots') }}
-            and session_days.occurred_on >= {{ window_start(windows() | max) }}
-    group by snapshots.user_id, snapshots.as_of, session_days.session_id
+        *,
+        true as is_settled
+    from {{ ref('int_users__session_days') }}
+    union all by name
+    select
+        user_id,
+        session_id,
+        {{ session_measures() }},
+        false as is_settled,
+        {{ only_at('as_of') }}
+    from unsettled_events
+    group by user_id, session_id, as_of
 ),
+
+tiles as (
+    select
+        user_id,
+        is_settled,
+        1 as session_count,
+        (purchase_count > 0)::utinyint as purchase_session_count,
+        (event_count = 1)::utinyint as bounce_count,
+        event_count as session_event_count,
+        date_diff('millisecond', started_at, ended_at) as session_milliseconds,
+        started_at::date as occurred_on,
+        known_on,
+        hidden_on
+    from sessions
+),
+
+{{ windowed('snapshots', 'tiles', ['user_id', 'is_settled'], sums={
+    'session_count': 'integer',
+    'purchase_session_count': 'integer',
+    'bounce_count': 'integer',
+    'session_event_count': 'bigint',
+    'session_milliseconds': 'bigint',
+}) }},
 
 measured as (
     select
-        sessions.user_id,
+        user_id,
         {%- for days in windows() %}
-        {%- set window = 'filter (where sessions.started_at >= ' ~ window_start(days, 'sessions') ~ ')' %}
-        count(*) {{ window }}::integer as session_count_{{ days }}d,
-        count(*) filter (
-            where sessions.has_purchase and sessions.started_at >= {{ window_start(days, 'sessions') }}
-        )::integer as purchase_session_count_{{ days }}d,
-        avg(sessions.event_count) {{ window }} as session_event_count_mean_{{ days }}d,
-        avg(sessions.length_milliseconds) {{ window }} / 1000.0 as session_seconds_mean_{{ days }}d,
-        avg((sessions.event_count = 1)::integer) {{ window }} as bounce_share_{{ days }}d,
+        session_count_{{ days }}d,
+        purchase_session_count_{{ days }}d,
+        session_event_count_{{ days }}d / nullif(session_count_{{ days }}d, 0) as session_event_count_mean_{{ days }}d,
+        session_milliseconds_{{ days }}d
+        / nullif(session_count_{{ days }}d, 0) / 1000.0 as session_seconds_mean_{{ days }}d,
+        bounce_count_{{ days }}d / nullif(session_count_{{ days }}d, 0) as bounce_share_{{ days }}d,
         {%- endfor %}
-        sessions.as_of
-    from sessions
-    group by sessions.user_id, sessions.as_of
+        as_of
+    from windowed
 )
 
 select * from measured

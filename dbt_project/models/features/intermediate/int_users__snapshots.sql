@@ -1,33 +1,20 @@
 -- Who is looked at when: every user at every snapshot after their first known event.
-with events as (
-    select * from {{ ref('int_events__imputed') }}
+with users as (
+    select * from {{ ref('int_users__first_seen') }}
 ),
 
 snapshots as (
     select * from {{ ref('int_snapshots__grid') }}
 ),
 
-users as (
-    select
-        events.user_id,
-        min(events.known_at) as first_known_at
-    from events
-    {%- if setting('population_event_type') %}
-    where events.event_type = '{{ setting('population_event_type') }}'
-    {%- endif %}
-    group by events.user_id
-),
-
 crossed as (
     select
         users.user_id,
-        snapshots.is_training,
-        snapshots.is_newest,
-        snapshots.as_of,
-        snapshots.log_ends_at
+        snapshots.as_of
     from users
     inner join snapshots
-        on users.first_known_at < snapshots.as_of
+        on users.first_known_on < snapshots.as_of
+    where {{ due('snapshots') }}
 )
 
 select * from crossed

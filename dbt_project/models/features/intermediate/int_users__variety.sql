@@ -1,68 +1,45 @@
--- One row a user and snapshot: distinct items and categories seen. A thing counts in a window if its last sight does.
-with snapshots as (
-    select * from {{ ref('int_users__snapshots') }}
+-- One row a user and snapshot: distinct items, categories and brands met. A thing counts in a window if its last sight does.
+{%- set things = {'item': 'item_id', 'category': 'category_id', 'brand': 'brand'} %}
+{%- set sums = {} %}
+{%- for thing in things %}
+{%- do sums.update({'distinct_' ~ thing ~ '_count': 'integer'}) %}
+{%- endfor %}
+with {{ settled_snapshots() }},
+
+unsettled_events as (
+    {{ events_of_unsettled() }}
 ),
 
-events as (
-    select * from {{ ref('int_events__imputed') }}
-),
-
-{% for thing in ['item', 'category'] %}
-{{ thing }}_days as (
-    select distinct
-        events.user_id,
-        events.{{ thing }}_id,
-        events.occurred_at::date as occurred_on,
-        events.known_at::date as known_on
-    from events
-    where events.{{ thing }}_id is not null
-),
-
-{{ thing }}_sights as (
+sights as (
     select
-        snapshots.user_id,
-        snapshots.as_of,
-        {{ thing }}_days.{{ thing }}_id,
-        max({{ thing }}_days.occurred_on) as last_seen_on
-    from snapshots
-    inner join {{ thing }}_days
-        on
-            snapshots.user_id = {{ thing }}_days.user_id
-            and {{ known_before(thing ~ '_days', 'snapshots') }}
-            and {{ thing }}_days.occurred_on >= {{ window_start(windows() | max) }}
-    group by snapshots.user_id, snapshots.as_of, {{ thing }}_days.{{ thing }}_id
+        user_id,
+        true as is_settled,
+        {%- for thing in things %}
+        (thing = '{{ thing }}')::utinyint as distinct_{{ thing }}_count,
+        {%- endfor %}
+        occurred_on,
+        occurred_on as known_on,
+        hidden_on
+    from {{ ref('int_users__sights') }}
+    {%- for thing, column in things.items() %}
+    union all by name
+    select
+        user_id,
+        false as is_settled,
+        1 as distinct_{{ thing }}_count,
+        max(occurred_at)::date as occurred_on,
+        {{ only_at('as_of') }}
+    from unsettled_events
+    where {{ column }} is not null
+    group by user_id, as_of, {{ column }}
+    {%- endfor %}
 ),
 
-{{ thing }}_counts as (
-    select
-        {{ thing }}_sights.user_id,
-        {%- for days in windows() %}
-        count(*) filter (
-            where {{ thing }}_sights.last_seen_on >= {{ window_start(days, thing ~ '_sights') }}
-        )::integer as distinct_{{ thing }}_count_{{ days }}d,
-        {%- endfor %}
-        {{ thing }}_sights.as_of
-    from {{ thing }}_sights
-    group by {{ thing }}_sights.user_id, {{ thing }}_sights.as_of
-),
+{{ windowed('snapshots', 'sights', ['user_id', 'is_settled'], sums=sums) }},
 
-{% endfor %}
-joined as (
-    select
-        snapshots.user_id,
-        {%- for thing in ['item', 'category'] %}
-        {%- for days in windows() %}
-        coalesce(
-            {{ thing }}_counts.distinct_{{ thing }}_count_{{ days }}d, 0
-        ) as distinct_{{ thing }}_count_{{ days }}d,
-        {%- endfor %}
-        {%- endfor %}
-        snapshots.as_of
-    from snapshots
-    left join item_counts
-        on snapshots.user_id = item_counts.user_id and snapshots.as_of = item_counts.as_of
-    left join category_counts
-        on snapshots.user_id = category_counts.user_id and snapshots.as_of = category_counts.as_of
+measured as (
+    select * exclude (is_settled)
+    from windowed
 )
 
-select * from joined
+select * from measured

@@ -1,0 +1,52 @@
+{#
+    Writes what the dbt manifest says of the feature and sequence tables, and of all that stands above them, into
+    foretable.manifest: a copied warehouse file then still says what it holds. `foretable features` and `ibis_features`
+    read it. One row a node: part (nodes, sources or groups of the manifest), unique_id, node (JSON).
+#}
+{% macro record_manifest() %}
+    {%- if not execute -%}{{- return('') -}}{%- endif -%}
+    {%- set rows = [] -%}
+    {%- for node in graph.nodes.values() if node.resource_type in ['model', 'seed', 'snapshot'] -%}
+        {%- set kept = {
+            'name': node.name,
+            'alias': node.alias,
+            'resource_type': node.resource_type,
+            'depends_on': {'nodes': node.depends_on.get('nodes', [])},
+        } -%}
+        {%- if node.name.startswith('features__') or node.name.startswith('sequences__') -%}
+            {%- set columns = {} -%}
+            {%- for name, column in node.columns.items() -%}
+                {%- do columns.update({name: {
+                    'description': column.description,
+                    'meta': column.meta,
+                    'config': {'meta': column.get('config', {}).get('meta', {})},
+                }}) -%}
+            {%- endfor -%}
+            {%- do kept.update({
+                'description': node.description,
+                'columns': columns,
+                'checksum': {'checksum': node.checksum.checksum},
+                'version': node.version,
+                'group': node.config.group,
+                'config': {'meta': node.config.meta},
+            }) -%}
+        {%- endif -%}
+        {%- do rows.append(['nodes', node.unique_id, kept]) -%}
+    {%- endfor -%}
+    {%- for source in graph.sources.values() -%}
+        {%- do rows.append(['sources', source.unique_id, {'name': source.name, 'resource_type': 'source'}]) -%}
+    {%- endfor -%}
+    {%- for group in graph.groups.values() -%}
+        {%- do rows.append(['groups', group.unique_id, {
+            'name': group.name, 'owner': {'name': group.owner.name, 'email': group.owner.email}
+        }]) -%}
+    {%- endfor -%}
+    {%- set literals = [] -%}
+    {%- for part, unique_id, node in rows -%}
+        {%- do literals.append(
+            "('" ~ part ~ "', '" ~ unique_id ~ "', '" ~ (tojson(node) | replace("'", "''")) ~ "')"
+        ) -%}
+    {%- endfor -%}
+    create or replace table foretable.manifest (part varchar not null, unique_id varchar primary key, node json not null);
+    insert into foretable.manifest values {{ literals | join(', ') }}
+{% endmacro %}
