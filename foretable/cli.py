@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from foretable.features import features
+from foretable.load.command import load
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -366,6 +369,10 @@ def init(folder: Path, name: str | None) -> None:
         f"    foretable build\n"
         f"then put your own log in place of data/log.csv and map it in models/{name}/{name}__events.sql; see README.md."
     )
+
+
+main.add_command(_debug(load))
+main.add_command(_debug(features))
 
 
 def _build_console() -> Console:
