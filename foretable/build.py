@@ -121,8 +121,8 @@ def state_folder(warehouse: Path) -> Path:
     return warehouse.parent / ".foretable" / warehouse.stem
 
 
-def last_order(warehouse: Path) -> dict[str, str]:
-    """The source, data folder and project that the warehouse was last built from, as far as it is known."""
+def last_order(warehouse: Path) -> dict[str, Any]:
+    """The source, data folder, project and vars that the warehouse was last built from, as far as it is known."""
     file = state_folder(warehouse) / "build.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
@@ -133,6 +133,7 @@ def _remember(order: Order, state: Path) -> None:
         "source": str(settings.get("source", "contract")),
         "data": str(order.data.resolve()) if order.data else str(settings.get("data", "")),
         "project": "packaged" if order.project.is_packaged else str(order.project.folder),
+        "vars": dict(order.vars),
     }
     (state / "build.json").write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
 

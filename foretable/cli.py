@@ -14,6 +14,8 @@ from foretable.features import features
 from foretable.load.command import load
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rich.console import Console
 
     from foretable.build import Order, Report
@@ -231,6 +233,26 @@ def build(
             is_tested=is_tested,
         )
     )
+
+
+@main.command()
+@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), required=True, metavar="DATE", help="First as_of.")
+@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), required=True, metavar="DATE", help="Last as_of.")
+@_warehouse
+@_debug
+def backfill(first: datetime, last: datetime, warehouse: Path) -> None:
+    """Add the snapshots of a range of the past to features, sequences and labels, with the settings of the last build.
+
+    Only what is missing is computed, a batch of snapshots at a time: after an interruption the same command goes on where
+    it was. The next build trains on the new snapshots too.
+
+    \b
+    Example:
+        foretable backfill --from 2025-01-01 --to 2025-03-31
+    """
+    from foretable.backfill import backfill_order
+
+    _build(backfill_order(warehouse, first.date(), last.date()))
 
 
 @main.command()

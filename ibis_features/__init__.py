@@ -1,24 +1,45 @@
-"""Ibis access to the feature store: examples, feature schemas and point-in-time splits as lazy tables."""
+"""Ibis access to the feature store: features as of any instant, newest features, sequences, examples and splits."""
 
-from ibis_features.errors import ArtifactError, ConfigError, ExamplesError, ForetableError, NotFoundError
+from ibis_features.catalog import ListedFeature
+from ibis_features.errors import (
+    ArtifactError,
+    ConfigError,
+    EntitiesError,
+    ExamplesError,
+    ForetableError,
+    NotFoundError,
+)
 from ibis_features.examples import Examples, check_keys, labelled_snapshots, read_examples
+from ibis_features.online import Lookup
+from ibis_features.rows import Rows
 from ibis_features.schema import Feature, FeatureSchema, read_schema
+from ibis_features.sequences import Sequences, Vocabulary
 from ibis_features.splits import Split, purged_split
+from ibis_features.store import FeatureStore
+from ibis_features.store import open_store as open
 from ibis_features.warehouse import connect_backend, open_warehouse
 
 __all__ = [
     "ArtifactError",
     "ConfigError",
+    "EntitiesError",
     "Examples",
     "ExamplesError",
     "Feature",
     "FeatureSchema",
+    "FeatureStore",
     "ForetableError",
+    "ListedFeature",
+    "Lookup",
     "NotFoundError",
+    "Rows",
+    "Sequences",
     "Split",
+    "Vocabulary",
     "check_keys",
     "connect_backend",
     "labelled_snapshots",
+    "open",
     "open_warehouse",
     "purged_split",
     "read_examples",

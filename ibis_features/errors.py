@@ -13,6 +13,10 @@ class ExamplesError(ForetableError, ValueError):
     """The rows of a prediction's SELECT cannot be trained on or scored."""
 
 
+class EntitiesError(ForetableError, ValueError):
+    """A list of entities, or of entities and instants, cannot be looked up in the feature tables."""
+
+
 class ArtifactError(ForetableError, ValueError):
     """A trained model's bytes are damaged, foreign, or do not fit the columns at hand."""
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
 from ibis_features.errors import ExamplesError
+from ibis_features.rows import ROWS_PER_BATCH, Rows
 from ibis_features.schema import Feature, FeatureSchema
 
-ROWS_PER_BATCH = 65_536
 LABEL = "__label"
 
 
@@ -48,6 +48,12 @@ class Examples:
     def batches(self, rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[pa.RecordBatch]:
         """Arrow batches with one column a feature, named as it is, and the label as float32 in `LABEL`."""
         yield from self.readable().to_pyarrow_batches(chunk_size=rows_per_batch)
+
+    def as_rows(self) -> Rows:
+        """`readable` as rows that turn into Arrow, NumPy or tf.data; the label is the column `LABEL`."""
+        readable = self.readable()
+        backend = readable.get_backend()
+        return Rows(backend, backend.compile(readable))
 
     def column(self, name: str) -> pa.Array:
         """One numeric column as float32, in the order of `batches`."""

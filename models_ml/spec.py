@@ -21,7 +21,8 @@ class PredictionSpec:
     not features. class_weight: 'balanced' weighs both classes alike. retrain: when to train. seed: of all chance.
     validate_snapshots, test_snapshots: how many of the newest labelled snapshots judge the model. recency: the feature
     whose value alone is a baseline. truth: relation with the true probabilities of a simulated shop, in a column named
-    as the label. leak_check: refuse a feature that tells the label by itself.
+    as the label. leak_check: refuse a feature that tells the label by itself. include_unversioned: train on attributes
+    of which the source keeps only the present, too.
     """
 
     entity: str
@@ -40,6 +41,7 @@ class PredictionSpec:
     recency: str = "recency_days"
     truth: str | None = None
     leak_check: bool = True
+    include_unversioned: bool = False
 
 
 def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
@@ -61,7 +63,8 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
             config, key, isinstance(value, int) and not isinstance(value, bool) and value > 0, "a whole number above 0"
         )
     _check(config, "seed", isinstance(config.get("seed", 0), int), "a whole number")
-    _check(config, "leak_check", isinstance(config.get("leak_check", True), bool), "true or false")
+    for key in ("leak_check", "include_unversioned"):
+        _check(config, key, isinstance(config.get(key, True), bool), "true or false")
     _check(config, "params", isinstance(config.get("params") or {}, Mapping), "a mapping of settings")
     exclude = config.get("exclude") or []
     _check(

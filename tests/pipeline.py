@@ -9,7 +9,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.conftest import run_dbt
+from tests.conftest import DBT_PROJECT, run_dbt
+from udfs.sentiment import register_sentiment
 
 Row = Mapping[str, Any]
 
@@ -18,18 +19,20 @@ EVENT_COLUMNS = [
     "duration_seconds", "query", "channel", "device", "campaign_id", "order_id",
 ]  # fmt: skip
 ITEM_COLUMNS = ["item_id", "title", "description", "category_id", "brand", "price", "image", "listed_at", "updated_at"]
-SEEDS = Path(__file__).parent.parent / "dbt_project" / "seeds"
+REVIEW_COLUMNS = ["review_id", "user_id", "item_id", "rating", "body", "created_at", "updated_at", "loaded_at"]
+CAMPAIGN_COLUMNS = ["campaign_id", "kind", "starts_at", "ends_at", "discount", "updated_at"]
 
 
 class Pipeline:
-    """The models from staging to features, sequences and labels, in the order of their dependencies."""
+    """The models from staging to features, sequences and labels, or the targets and what they read, in order."""
 
-    def __init__(self, folder: Path, variables: Mapping[str, object]) -> None:
+    def __init__(self, folder: Path, variables: Mapping[str, object], targets: Sequence[str] = ()) -> None:
         data = folder / "data"
         data.mkdir(parents=True)
         pq.write_table(_table([event("u", "view", "2025-01-01")], EVENT_COLUMNS), data / "events.parquet")
         pq.write_table(_table([{"item_id": "i"}], ITEM_COLUMNS), data / "items.parquet")
-        run = run_dbt("compile", warehouse=folder / "compiled.duckdb", data=data, variables=variables)
+        selected = ["--select", *(f"+{name}" for name in targets)] if targets else []
+        run = run_dbt("compile", *selected, warehouse=folder / "compiled.duckdb", data=data, variables=variables)
         assert run.code == 0, run.output
         self._manifest = json.loads((run.target / "manifest.json").read_text())
 
@@ -39,6 +42,7 @@ class Pipeline:
             key: node
             for key, node in self._manifest["nodes"].items()
             if node["resource_type"] == "model"
+            and node.get("compiled")
             and node["config"]["materialized"] in ("table", "view", "grown", "snapshots")
             and "/sources/" not in node["original_file_path"]
             and "/marts/" not in node["original_file_path"]
@@ -54,25 +58,39 @@ class Pipeline:
         self,
         events: Sequence[Row],
         items: Sequence[Row] = (),
+        reviews: Sequence[Row] = (),
+        campaigns: Sequence[Row] = (),
         *,
         rewrite: Callable[[str, str], str] = lambda name, sql: sql,
     ) -> duckdb.DuckDBPyConnection:
-        """Build all models over these rows; `rewrite(model, sql)` may plant a fault in a model's SQL."""
+        """Build the models over these rows; `rewrite(model, sql)` may plant a fault in a model's SQL."""
         con = duckdb.connect(config={"threads": 2})
         con.execute("attach ':memory:' as compiled; use compiled; create schema staging; create schema cleaning")
-        con.execute(
-            f"create table staging.event_type_names as from read_csv('{SEEDS / 'event_type_names.csv'}', header = true)"
-        )
-        for name, rows, columns in (("events", events, EVENT_COLUMNS), ("items", items, ITEM_COLUMNS)):
+        register_sentiment(con)
+        for seed in self._seeds():
+            file, types = DBT_PROJECT / seed["original_file_path"], seed["config"]["column_types"]
+            con.execute(
+                f"create table {seed['schema']}.{seed['name']} as "
+                f"from read_csv('{file}', header = true{f', types = {types}' if types else ''})"
+            )
+        for name, rows, columns in (
+            ("events", events, EVENT_COLUMNS),
+            ("items", items, ITEM_COLUMNS),
+            ("reviews", reviews, REVIEW_COLUMNS),
+            ("campaigns", campaigns, CAMPAIGN_COLUMNS),
+        ):
             con.register("given", _table(rows, columns))
             con.execute(f"create table staging.contract__{name} as select * from given")
             con.unregister("given")
-        for table in ("users", "reviews", "campaigns", "truth"):
+        for table in ("users", "truth"):
             con.execute(f"create table staging.contract__{table} as select null as user_id where false")
         for model in self.models():
             sql = rewrite(model["name"], model["compiled_code"])
             con.execute(f"create table {model['schema']}.{model['name']} as {sql}")
         return con
+
+    def _seeds(self) -> list[dict[str, Any]]:
+        return [node for node in self._manifest["nodes"].values() if node["resource_type"] == "seed"]
 
 
 def event(user_id: str | None, event_type: str | None, occurred_at: str | None, **columns: object) -> dict[str, Any]:

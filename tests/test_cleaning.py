@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from tests.conftest import Shop
 from tests.pipeline import Pipeline, event, rows_of
 
+KEPT = "(from cleaning.int_events__imputed where is_kept)"
 CLEANED = (
     "quarantine__events",
     "duplicates__events",
-    "cleaning.int_events__imputed",
+    KEPT,
     "features__user",
     "sequences__user",
 )
@@ -39,7 +40,7 @@ def duplicates(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str | None, st
         """
         select duplicates.matched_by, duplicates.event_id, kept.event_id
         from duplicates__events as duplicates
-        inner join cleaning.int_events__imputed as kept on duplicates.kept_row_id = kept.row_id
+        inner join cleaning.int_events__imputed as kept on kept.is_kept and duplicates.kept_row_id = kept.row_id
         order by all
         """
     ).fetchall()
@@ -88,7 +89,7 @@ def test_an_instant_with_an_offset_is_read_as_utc(pipeline: Pipeline) -> None:
     )
 
 
-def test_of_rows_with_one_id_the_first_known_is_kept(pipeline: Pipeline) -> None:
+def test_of_rows_with_one_id_the_latest_load_is_kept_and_the_earlier_one_seen_until_then(pipeline: Pipeline) -> None:
     con = pipeline.run(
         [
             event("u", "view", "2025-01-01", event_id="e", loaded_at="2025-01-03", device="later"),
@@ -96,7 +97,27 @@ def test_of_rows_with_one_id_the_first_known_is_kept(pipeline: Pipeline) -> None
         ]
     )
     assert duplicates(con) == [("event_id", "e", "e")]
-    assert con.execute("select device from cleaning.int_events__imputed").fetchone() == ("first",)
+    versions = con.execute(
+        "select device, is_kept, known_on::varchar, hidden_on::varchar from cleaning.int_events__imputed order by 1"
+    )
+    assert versions.fetchall() == [
+        ("first", False, "2025-01-01", "2025-01-03"),
+        ("later", True, "2025-01-03", "9999-12-31"),
+    ]
+
+
+def test_of_rows_with_one_id_that_say_the_same_the_first_known_is_kept(pipeline: Pipeline) -> None:
+    row = event("u", "view", "2025-01-01", event_id="e")
+    con = pipeline.run([{**row, "loaded_at": "2025-01-03"}, {**row, "loaded_at": "2025-01-01"}])
+    kept = con.execute("select loaded_at, is_kept from cleaning.int_events__imputed").fetchall()
+    assert kept == [(datetime(2025, 1, 1), True)]
+
+
+def test_loads_of_one_instant_are_told_apart_by_their_content(pipeline: Pipeline) -> None:
+    rows = [event("u", "view", "2025-01-01", event_id="e", loaded_at="2025-01-02", device=d) for d in "abc"]
+    kept = [pipeline.run(order).execute(f"select device from {KEPT}").fetchall() for order in (rows, rows[::-1])]
+    assert kept[0] == kept[1]
+    assert len(kept[0]) == 1
 
 
 def test_a_row_without_id_copies_a_row_of_the_same_content(pipeline: Pipeline) -> None:
@@ -196,13 +217,13 @@ def test_rows_in_any_order_give_the_same_tables(pipeline: Pipeline, events: list
 @quick
 @given(events=EVENTS)
 def test_deduplication_is_idempotent(pipeline: Pipeline, events: list[dict]) -> None:
-    columns = "event_id, user_id, event_type, item_id, occurred_at, loaded_at, price"
-    once = pipeline.run(events).execute(f"select {columns} from cleaning.int_events__deduplicated order by all")
+    columns = "event_id, user_id, event_type, item_id, occurred_at, loaded_at, if(is_price_imputed, null, price) as price"
+    once = pipeline.run(events).execute(f"select {columns} from {KEPT} order by all")
     names = [column[0] for column in once.description]
     kept = [dict(zip(names, row, strict=True)) for row in once.fetchall()]
     again = pipeline.run(kept)
     assert rows_of(again, "duplicates__events") == []
-    assert len(rows_of(again, "cleaning.int_events__deduplicated")) == len(kept)
+    assert len(rows_of(again, KEPT)) == len(kept)
 
 
 def test_the_simulated_dirt_is_found_to_the_row(tiny_shop: Shop) -> None:
@@ -219,6 +240,7 @@ def test_the_simulated_dirt_is_found_to_the_row(tiny_shop: Shop) -> None:
         select count(*), count(*) filter (where loaded_at > occurred_at + interval 1 hour),
             count(*) filter (where is_session_id_imputed), count(*) filter (where device is null)
         from cleaning.int_events__imputed
+        where is_kept
         """
     ).fetchone()
     missing = manifest["missing"]
@@ -227,7 +249,7 @@ def test_the_simulated_dirt_is_found_to_the_row(tiny_shop: Shop) -> None:
     imputed = con.execute(
         """
         select count(*) from cleaning.int_events__imputed
-        where is_price_imputed and event_type in ('view', 'cart', 'purchase')
+        where is_kept and is_price_imputed and event_type in ('view', 'cart', 'purchase')
         """
     ).fetchone()
     assert imputed == (missing["price"],)

@@ -65,6 +65,7 @@ def literal_of(macro: str, name: str, file: str) -> Any:
     value = re.search(rf"set {name} = (?P<value>.*?) -?%\}}", body, re.DOTALL)
     assert value
     text = re.sub(r"\bnone\b|env_var\([^)]*\)|run_started_at\.strftime\([^)]*\)", "None", value["value"])
+    text = re.sub(r"\b(true|false)\b", lambda word: word[0].title(), text)
     return ast.literal_eval(text)
 
 
@@ -97,7 +98,9 @@ def test_every_setting_is_documented() -> None:
     defaults = literal_of("setting_defaults", "defaults", "settings.sql")
     documented = table("docs/raw-contract.md", "Settings")
     assert list(documented) == list(defaults)
-    plain = {name: str(value) for name, value in defaults.items() if isinstance(value, int | str) or name == "horizons"}
+    plain = {
+        name: shown(value) for name, value in defaults.items() if isinstance(value, int | str) or name == "horizons"
+    }
     assert {name: documented[name] for name in plain} == plain
 
 

@@ -17,6 +17,7 @@ POINT_IN_TIME = ("features__user", "sequences__user")
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     variables = {"history_days": 3, "snapshot_every": "10 days", "newest_as_of": str(NEWEST), "horizons": [30]}
+    variables["snapshot_anchor"] = str(NEWEST)
     return Pipeline(tmp_path_factory.mktemp("pipeline"), variables)
 
 
@@ -214,7 +215,7 @@ def test_missing_features_hold_the_median_of_the_training_snapshots_and_say_so(p
         ]
     )
     fitted_to, median = con.execute(
-        "select fitted_to, interval_mean_days_90d from cleaning.int_users__medians"
+        "select fitted_to, value from fitted__statistics where feature = 'interval_mean_days_90d'"
     ).fetchone()
     assert fitted_to <= NEWEST - timedelta(days=60)
     assert median is not None
@@ -286,16 +287,13 @@ def test_rows_of_the_future_never_change_an_earlier_snapshot(
 @pytest.mark.parametrize(
     ("model", "bound", "fault"),
     [
-        ("int_users__activity", "daily.known_on < snapshots.as_of", "daily.known_on <= snapshots.as_of"),
-        ("int_users__activity", "daily.known_on < snapshots.as_of", "daily.occurred_on < snapshots.as_of"),
-        ("int_users__variety", "item_days.known_on < snapshots.as_of", "item_days.known_on <= snapshots.as_of"),
-        (
-            "int_users__sessions",
-            "session_days.known_on < snapshots.as_of",
-            "session_days.occurred_on < snapshots.as_of",
-        ),
-        ("int_users__intervals", "daily.known_on < snapshots.as_of", "daily.known_on <= snapshots.as_of"),
-        ("sequences__user", "histories.known_ats[position] < ends.as_of", "true"),
+        ("int_users__activity", "tiles.known_on < rings.as_of", "tiles.known_on <= rings.as_of"),
+        ("int_users__activity", "tiles.known_on < rings.as_of", "true"),
+        ("int_users__unsettled", "events.known_on else", "events.occurred_at else"),
+        ("int_users__variety", "events.known_on < snapshots.as_of", "true"),
+        ("int_users__sessions", "events.known_on < snapshots.as_of", "true"),
+        ("int_users__intervals", "events.known_on < snapshots.as_of", "true"),
+        ("sequences__user", "events.known_on < snapshots.as_of", "true"),
     ],
 )
 def test_a_leak_that_is_planted_in_a_model_is_seen(pipeline: Pipeline, model: str, bound: str, fault: str) -> None:

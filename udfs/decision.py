@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version as version_of
 from typing import Any
@@ -24,7 +24,7 @@ class Request:
     """What the materialization asks for. Relations and the database are quoted SQL names.
 
     `building` holds the SELECT's rows; it becomes `examples` when all has gone well. `train` is the run's own word,
-    over the prediction's `retrain`.
+    over the prediction's `retrain`. `unversioned` names columns that show an attribute as it is today.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Request:
     run_id: str
     run_at: str
     source: str
+    unversioned: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

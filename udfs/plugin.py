@@ -1,4 +1,4 @@
-"""The dbt-duckdb plugin: `score_<prediction>` is there for every model that dbt builds.
+"""The dbt-duckdb plugin: raw text files are read to the letter, and `score_<prediction>` is there for every model.
 
 profiles.yml: `plugins: [{module: udfs.plugin, alias: foretable}]`
 """
@@ -9,13 +9,17 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from duckdb import DuckDBPyConnection
 
 from models_ml.registry import has_registry
+from udfs.log_files import register_reader
 from udfs.scorers import create_row_macros, register
+from udfs.sentiment import register_sentiment
 
 
 class Plugin(BasePlugin):
-    """Registers the scorers of the warehouse that dbt opens."""
+    """Registers the reader of raw files and the scorers of the warehouse that dbt opens."""
 
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
+        register_reader(conn)
+        register_sentiment(conn)
         if has_registry(conn):
             register(conn)
 

@@ -32,7 +32,7 @@ from models_ml.spec import PredictionSpec, parse_spec
 from models_ml.trainer import FittedModel, Progress, merged_params, trainer
 from models_ml.trees import TreesModel
 from udfs.decision import Request, decide, environment_of, fingerprint_of, rows_hash
-from udfs.progress import report
+from udfs.progress import report, say
 from udfs.scorers import create_scorer, drop_scorer, identifier, refresh
 from udfs.trees_sql import compile_sql, drop_sql
 
@@ -61,9 +61,8 @@ def _build(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress)
     started = time.monotonic()
     spec = parse_spec(request.config)
     merged_params(spec.model, spec.params or {})
-    schema = read_schema(
-        con, request.building, entity=spec.entity, label=spec.label, as_of=spec.as_of, exclude=spec.exclude
-    )
+    exclude = (*spec.exclude, *_without_history(con, request, spec))
+    schema = read_schema(con, request.building, entity=spec.entity, label=spec.label, as_of=spec.as_of, exclude=exclude)
     examples = read_examples(connect_backend(con), request.building, schema)
     check_keys(examples)
     fingerprint = fingerprint_of(con, request, spec, schema)
@@ -111,6 +110,21 @@ def _build(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress)
         )
     refresh(con, request.name)
     progress("done", 1.0)
+
+
+def _without_history(con: duckdb.DuckDBPyConnection, request: Request, spec: PredictionSpec) -> list[str]:
+    """The columns of the SELECT that show an attribute as it is today, and so may tell the future."""
+    if spec.include_unversioned:
+        return []
+    there = {row[0] for row in con.execute(f"describe {request.building}").fetchall()}
+    keys = {spec.entity, spec.label, spec.as_of, *spec.exclude}
+    left_out = [name for name in request.unversioned if name in there - keys]
+    if left_out:
+        say(
+            f"{request.name}: without {', '.join(left_out)}, of which the source keeps only the present; "
+            "include_unversioned=true takes them in"
+        )
+    return left_out
 
 
 def _train(

@@ -28,12 +28,13 @@ def report(prediction: str) -> Progress:
             listener(prediction, step, share)
         if not _listeners and time.monotonic() - last_line >= SECONDS_BETWEEN_LINES:
             last_line = time.monotonic()
-            _log(f"{prediction}: {step} {share:.0%}")
+            say(f"{prediction}: {step} {share:.0%}")
 
     return progress
 
 
-def _log(line: str) -> None:
+def say(line: str) -> None:
+    """One line in dbt's log."""
     from dbt.adapters.events.logging import AdapterLogger
 
     AdapterLogger("foretable").info(line)

@@ -48,8 +48,9 @@
     columns that the contract does not know are kept, and a table that the source does not map is empty.
 
     table: a contract table. extra: columns beside the contract's that a mapping may give (rejection_reason, raw_text).
+    is_present: what the source shows now, even where keep_history has more.
 #}
-{% macro mapped_table(table, extra=[]) %}
+{% macro mapped_table(table, extra=[], is_present=false) %}
     select
     {%- for column in foretable.contract_columns(table) + extra %}
         null as {{ column }}{{ ',' if not loop.last }}
@@ -57,7 +58,11 @@
     where false
     {%- if table in foretable.setting('mapped_tables') %}
     union all by name
+    {% if foretable.keeps_history(table) and not is_present -%}
+    {{ foretable.seen_versions(table) }}
+    {%- else -%}
     select * from {{ ref(foretable.setting('source') ~ '__' ~ table) }}
+    {%- endif %}
     {%- endif %}
 {% endmacro %}
 
@@ -118,7 +123,7 @@
 
 {# What the log's own columns must not be called, since stg_events has columns of that name: they get a _ at the end. #}
 {% macro reserved_columns() %}
-    {%- set reserved = ['row_id', 'row_hash', 'copy_number'] -%}
+    {%- set reserved = ['row_id', 'row_text', 'row_hash', 'copy_number', 'mapped', 'numbered', 'typed'] -%}
     {%- for column in foretable.contract_columns('events') + ['rejection_reason', 'raw_text'] -%}
         {%- do reserved.append('raw_' ~ column) -%}
     {%- endfor -%}

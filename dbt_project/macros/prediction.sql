@@ -37,6 +37,7 @@
         'run_id': invocation_id,
         'run_at': run_started_at.strftime('%Y-%m-%d %H:%M:%S'),
         'source': foretable.setting('source'),
+        'unversioned': foretable.unversioned_columns(model),
     } -%}
 
     {% call statement('main', language='python') %}

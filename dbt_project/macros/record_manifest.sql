@@ -19,7 +19,7 @@
                 {%- do columns.update({name: {
                     'description': column.description,
                     'meta': column.meta,
-                    'config': {'meta': column.get('config', {}).get('meta', {})},
+                    'config': {'meta': foretable.meta_of_column(column)},
                 }}) -%}
             {%- endfor -%}
             {%- do kept.update({

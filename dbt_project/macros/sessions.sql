@@ -13,3 +13,26 @@
     min(occurred_at) as started_at,
     max(occurred_at) as ended_at
 {%- endmacro %}
+
+
+{# What a session comes to, by rules on its counts; the first that holds. #}
+{% macro session_patterns() %}
+    {{- return({
+        'direct_purchase': 'purchase_count > 0 and view_count <= 1',
+        'considered_purchase': 'purchase_count > 0',
+        'abandoned_cart': 'cart_count > 0',
+        'bounce': 'event_count = 1',
+        'search_led': 'search_count > 0',
+        'browsing': 'true',
+    }) -}}
+{% endmacro %}
+
+
+{# The pattern of a session, from its session_counts(). #}
+{% macro session_pattern() -%}
+    case
+        {%- for pattern, rule in foretable.session_patterns().items() %}
+        when {{ rule }} then '{{ pattern }}'
+        {%- endfor %}
+    end
+{%- endmacro %}

@@ -12,6 +12,16 @@
                            a row above is quarantined, and so is a negative one or NaN
     near_duplicate_seconds same user, item and type within this gap is one event; 0 turns the rule off
     duplicate_rules        which rules tell that two events are one: event_id, content, near; a list
+    review_duplicate_rules which rules tell that two reviews are one: review_id, content, near; a list
+    review_similarity      the rule near takes two texts for one where at least this share of the longer one's letters
+                           need not be changed to get the other
+    max_rating             the best rating there is; a review with a higher one is quarantined, and so is a negative one
+    good_rating, bad_rating
+                           a rating from good_rating on is good, up to bad_rating it is bad
+    campaigns_known_ahead  the kinds of campaigns that are known a year ahead; others are known once they have started,
+                           unless the campaign's updated_at says when it was planned
+    keep_history           remember with dbt snapshots each version of a user and an item that a run saw, for a source that
+                           keeps only the present
     as_of_mode             known: a snapshot sees what was loaded before it; occurred: what had happened before it
     late_days              how late a row with loaded_at may arrive and still be found by a run that adds to the tables
     snapshot_every         step of the snapshot grid, an interval such as '7 days' or '1 month'
@@ -23,6 +33,8 @@
                            before the splits of the longest
     windows                the windows in days before as_of that features look back
     sequence_length        events in a sequence
+    user_item_days         a pair of user and item is in features__user_item for so many days after they met; 0: none is
+    session_days           a session is in features__session for so many days after it started; 0: none is
     batch_rows             users times snapshots that are computed at once: more is quicker and takes more memory
 #}
 {% macro setting(name) %}
@@ -71,6 +83,13 @@
         'max_duration_seconds': 10000000,
         'near_duplicate_seconds': 2,
         'duplicate_rules': ['event_id', 'content', 'near'],
+        'review_duplicate_rules': ['review_id', 'content', 'near'],
+        'review_similarity': 0.95,
+        'max_rating': 5,
+        'good_rating': 4,
+        'bad_rating': 2,
+        'campaigns_known_ahead': ['holiday'],
+        'keep_history': false,
         'as_of_mode': 'known',
         'late_days': 3,
         'snapshot_every': '7 days',
@@ -81,6 +100,8 @@
         'horizons': [30],
         'windows': [1, 3, 7, 14, 30, 60, 90, 180],
         'sequence_length': 50,
+        'user_item_days': 30,
+        'session_days': 1,
         'batch_rows': 1000000,
     } -%}
     {{- return(defaults) -}}

@@ -6,7 +6,7 @@
     all settled snapshots, and for each unsettled one of the events that it saw.
 #}
 {% macro settled_snapshots() -%}
-unsettled as (
+other_histories as (
     select * from {{ ref('int_users__unsettled') }} as unsettled
     where {{ foretable.due('unsettled') }}
 ),
@@ -14,11 +14,11 @@ unsettled as (
 snapshots as (
     select
         snapshots.user_id,
-        unsettled.user_id is null as is_settled,
+        other_histories.user_id is null as is_settled,
         snapshots.as_of
     from {{ ref('int_users__snapshots') }} as snapshots
-    left join unsettled
-        on snapshots.user_id = unsettled.user_id and snapshots.as_of = unsettled.as_of
+    left join other_histories
+        on snapshots.user_id = other_histories.user_id and snapshots.as_of = other_histories.as_of
     where {{ foretable.due('snapshots') }}
 )
 {%- endmacro %}

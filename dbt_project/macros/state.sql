@@ -22,6 +22,17 @@
         run_at timestamp not null
     );
 
+    create table if not exists foretable.compiled (
+        model varchar not null,
+        sql varchar not null
+    );
+
+    create table if not exists foretable.backfills (
+        first_as_of timestamp not null,
+        last_as_of timestamp not null,
+        asked_at timestamp not null
+    );
+
     create table if not exists foretable.models (
         prediction varchar not null,
         version integer not null,

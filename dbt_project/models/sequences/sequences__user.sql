@@ -14,13 +14,7 @@ activity as (
 settled as (
     select
         snapshots.user_id,
-        {%- for column in list_columns() %}
-        list_slice(
-            histories.{{ column }},
-            greatest(activity.event_count_lifetime - {{ setting('sequence_length') }}, 0) + 1,
-            activity.event_count_lifetime
-        ) as {{ column }},
-        {%- endfor %}
+        {{ sequence_ending_at('histories', 'activity.event_count_lifetime') }},
         snapshots.as_of
     from snapshots
     inner join activity
@@ -38,26 +32,24 @@ unsettled_histories as (
     {{ event_lists('unsettled_events', ['user_id', 'as_of']) }}
 ),
 
-unsettled_picked as (
+unsettled as (
     select
-        user_id,
-        {%- for column in list_columns() %}
-        {{ column }}[-{{ setting('sequence_length') }}:] as {{ column }},
-        {%- endfor %}
-        as_of
+        unsettled_histories.user_id,
+        {{ sequence_ending_at('unsettled_histories', 'len(unsettled_histories.occurred_us)') }},
+        unsettled_histories.as_of
     from unsettled_histories
 ),
 
 picked as (
     select * from settled
     union all
-    select * from unsettled_picked
+    select * from unsettled
 ),
 
 sequences as (
     select
         user_id,
-        {{ sequence_columns() }},
+        {{ sequence_of_picked() }},
         as_of
     from picked
 )

@@ -11,11 +11,11 @@
 {%- if is_grown %}
 {{ replaces(arrived['predicate'] or 'true') }}
 {%- endif %}
-with raw as (
+with raw as not materialized (
     {{ mapped_table('events', extra=['rejection_reason', 'raw_text']) }}
 ),
 
-mapped as (
+mapped as not materialized (
     select * from raw
     {%- if is_grown and arrived['predicate'] %}
     where {{ arrived['predicate'] }}
@@ -29,44 +29,40 @@ event_type_names as (
     from {{ ref('event_type_names') }} as event_type_names
 ),
 
--- The text of the whole row, unknown columns too, tells rows apart whatever order they come in.
-hashed as (
-    select
-        *,
-        md5(mapped::varchar) as row_hash
-    from mapped
-),
-
+-- Rows that may be alike to the last letter, by a short hash: holding the rows themselves, or a text of each, would need
+-- more memory than everything after it.
 repeated as (
-    select hashed.row_hash
-    from hashed
-    group by hashed.row_hash
+    select hash(mapped) as short_hash
+    from mapped
+    group by hash(mapped)
     having count(*) > 1
 ),
 
--- Rows that are alike to the last letter are numbered; a window over all rows would cost much more.
-numbered as (
+-- Rows that are alike are numbered; a window over all rows would cost much more.
+numbered as not materialized (
     select
-        hashed.*,
+        mapped.*,
+        mapped::varchar as row_text,
         1 as copy_number
-    from hashed
+    from mapped
     anti join repeated
-        on hashed.row_hash = repeated.row_hash
+        on hash(mapped) = repeated.short_hash
     union all
     select
-        hashed.*,
-        row_number() over (partition by hashed.row_hash) as copy_number
-    from hashed
+        mapped.*,
+        mapped::varchar as row_text,
+        row_number() over (partition by mapped::varchar) as copy_number
+    from mapped
     semi join repeated
-        on hashed.row_hash = repeated.row_hash
+        on hash(mapped) = repeated.short_hash
 ),
 
 typed as (
     select
         numbered.* exclude (
-            {{ contract_columns('events') | join(', ') }}, row_hash, copy_number, rejection_reason, raw_text
+            {{ contract_columns('events') | join(', ') }}, row_text, copy_number, rejection_reason, raw_text
         ),
-        md5(numbered.row_hash || '-' || numbered.copy_number)::uuid as row_id,
+        md5(numbered.row_text || '-' || numbered.copy_number)::uuid as row_id,
         {%- for column in contract_columns('events') + ['rejection_reason', 'raw_text'] %}
         numbered.{{ column }} as raw_{{ column }},
         {%- endfor %}

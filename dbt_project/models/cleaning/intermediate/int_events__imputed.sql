@@ -35,7 +35,7 @@ matched as (
 ),
 
 items as (
-    select * from {{ ref('stg_items') }}
+    {{ versions_of('stg_items', 'item_id') }}
 ),
 
 price_medians as (
@@ -81,8 +81,11 @@ described as (
         items.brand,
         items.price as list_price
     from events
-    asof left join items
-        on events.item_id = items.item_id and events.occurred_at >= items.valid_from
+    left join items
+        on
+            events.item_id = items.item_id
+            and events.occurred_at >= items.valid_from
+            and events.occurred_at < items.valid_to
 ),
 
 imputed as (

@@ -10,28 +10,41 @@ matched as (
 ),
 
 items as (
-    select * from {{ ref('stg_items') }}
+    {{ versions_of('stg_items', 'item_id') }}
 ),
 
 cut as (
     select min(as_of) as fitted_to
     from {{ ref('int_snapshots__grid') }}
+    where not is_backfilled
+),
+
+early_events as (
+    select
+        events.*,
+        cut.fitted_to
+    from events
+    anti join matched
+        on events.row_id = matched.row_id
+    cross join cut
+    where
+        events.price is not null
+        and events.occurred_at < cut.fitted_to
+        and coalesce(events.loaded_at < cut.fitted_to, true)
 ),
 
 priced as (
     select
         items.category_id,
-        events.price,
-        events.occurred_at,
-        cut.fitted_to
-    from events
-    anti join matched
-        on events.row_id = matched.row_id
-    inner join cut
-        on greatest(events.occurred_at, coalesce(events.loaded_at, events.occurred_at)) < cut.fitted_to
-    asof left join items
-        on events.item_id = items.item_id and events.occurred_at >= items.valid_from
-    where events.price is not null
+        early_events.price,
+        early_events.occurred_at,
+        early_events.fitted_to
+    from early_events
+    left join items
+        on
+            early_events.item_id = items.item_id
+            and early_events.occurred_at >= items.valid_from
+            and early_events.occurred_at < items.valid_to
 ),
 
 of_categories as (

@@ -39,16 +39,23 @@ stepped as (
 candidates as (
     select
         stepped.as_of,
+        stepped.first_as_of,
         stepped.newest_as_of,
         stepped.log_ends_at
     from stepped
-    where stepped.as_of between stepped.first_as_of and stepped.newest_as_of
+    where
+        stepped.as_of between stepped.first_as_of and stepped.newest_as_of
+        {%- for first, last in backfills() %}
+        or stepped.as_of between timestamp '{{ first }}' and timestamp '{{ last }}'
+        {%- endfor %}
     union
     select
         ends.newest_as_of as as_of,
+        ends.first_as_of,
         ends.newest_as_of,
         ends.log_ends_at
     from ends
+    where ends.newest_as_of is not null
 ),
 
 grid as (
@@ -74,6 +81,7 @@ snapshots as (
     select
         coalesce(grid.horizon_ends_at <= validating.as_of, false) as is_training,
         grid.as_of = grid.newest_as_of as is_newest,
+        grid.as_of < grid.first_as_of and grid.as_of < grid.newest_as_of as is_backfilled,
         grid.as_of,
         grid.log_ends_at
     from grid

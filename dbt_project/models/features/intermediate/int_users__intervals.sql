@@ -1,5 +1,5 @@
--- One row a user and snapshot: days between active days, and between days of purchase. A gap lies in a window if the day
--- that ends it does.
+-- One row a user and snapshot: days between active days, and between days of purchase. A gap lies in a window if the
+-- day that ends it does. Regularity is the mean over mean plus deviation: 1 where all gaps are alike.
 with {{ settled_snapshots() }},
 
 unsettled_events as (
@@ -73,6 +73,17 @@ measured as (
         {%- endfor %}
         as_of
     from windowed
+),
+
+regular as (
+    select
+        * exclude (as_of),
+        {%- for days in profile_windows() %}
+        interval_mean_days_{{ days }}d
+        / (interval_mean_days_{{ days }}d + interval_stddev_days_{{ days }}d) as interval_regularity_{{ days }}d,
+        {%- endfor %}
+        as_of
+    from measured
 )
 
-select * from measured
+select * from regular

@@ -1,4 +1,5 @@
--- One row a user, thing (item, category or brand) and day on which the user met it, in the kept log. The sight is the last
+-- One row a user, thing (item, category or brand) and day on which the user met it, in the kept log, with the number of
+-- events that day. The sight is the last
 -- one for the snapshots up to hidden_on, the day of the next one: so a distinct count is a plain sum.
 {{ config(materialized='grown') }}
 
@@ -31,10 +32,11 @@ changed as (
 {% endif -%}
 {% for thing, column in things.items() -%}
 {{ thing }}_days as (
-    select distinct
+    select
         events.user_id,
         '{{ thing }}' as thing,
         events.{{ column }} as thing_id,
+        count(*) as event_count,
         events.occurred_at::date as occurred_on
     from events
     {%- if is_grown %}
@@ -42,6 +44,7 @@ changed as (
         on events.user_id = changed.user_id and changed.thing = '{{ thing }}' and events.{{ column }} = changed.thing_id
     {%- endif %}
     where events.{{ column }} is not null
+    group by events.user_id, events.{{ column }}, events.occurred_at::date
 ),
 
 {% endfor -%}
@@ -57,6 +60,7 @@ sights as (
         user_id,
         thing,
         thing_id,
+        event_count,
         occurred_on,
         coalesce(
             lead(occurred_on) over (partition by user_id, thing, thing_id order by occurred_on), {{ end_of_time() }}
