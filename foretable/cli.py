@@ -243,12 +243,13 @@ def build(
 def backfill(first: datetime, last: datetime, warehouse: Path) -> None:
     """Add the snapshots of a range of the past to features, sequences and labels, with the settings of the last build.
 
-    Only what is missing is computed, a batch of snapshots at a time: after an interruption the same command goes on where
-    it was. The next build trains on the new snapshots too.
+    Only what is missing is computed, a batch of snapshots at a time: after an interruption the same command goes on
+    where it was. The next build trains on the new snapshots too.
 
     \b
-    Example:
+    Examples:
         foretable backfill --from 2025-01-01 --to 2025-03-31
+        foretable backfill --from 2025-01-01 --to 2025-01-31 --warehouse shop.duckdb
     """
     from foretable.backfill import backfill_order
 

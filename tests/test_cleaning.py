@@ -217,7 +217,9 @@ def test_rows_in_any_order_give_the_same_tables(pipeline: Pipeline, events: list
 @quick
 @given(events=EVENTS)
 def test_deduplication_is_idempotent(pipeline: Pipeline, events: list[dict]) -> None:
-    columns = "event_id, user_id, event_type, item_id, occurred_at, loaded_at, if(is_price_imputed, null, price) as price"
+    columns = (
+        "event_id, user_id, event_type, item_id, occurred_at, loaded_at, if(is_price_imputed, null, price) as price"
+    )
     once = pipeline.run(events).execute(f"select {columns} from {KEPT} order by all")
     names = [column[0] for column in once.description]
     kept = [dict(zip(names, row, strict=True)) for row in once.fetchall()]

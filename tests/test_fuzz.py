@@ -13,7 +13,7 @@ from tests.fuzz import oracle
 from tests.fuzz.__main__ import VARIABLES
 from tests.fuzz.check import check_round
 from tests.fuzz.mutate import FORMATS, make_case
-from tests.fuzz.reading import build
+from tests.fuzz.reading import RefusedError, build, raw_table
 from tests.pipeline import Pipeline
 
 ROUNDS = 200
@@ -51,6 +51,13 @@ def test_the_fuzzer_breaks_every_format_and_most_logs_can_still_be_built() -> No
 def test_the_oracle_reads_csv_as_the_standard_says(data: bytes, usable: int, reasons: list[str]) -> None:
     account = oracle.account_of_csv(data)
     assert (len(account.usable), [reason for reason, _ in account.rejected]) == (usable, reasons)
+
+
+def test_a_parquet_file_that_names_a_column_of_the_contract_twice_is_refused(tmp_path: Path) -> None:
+    names = ["user_id", "User_ID", "event_type", "occurred_at", "colour", "Colour"]
+    pq.write_table(pa.table([["u"]] * len(names), names=names), tmp_path / "events.parquet")
+    with duckdb.connect() as con, pytest.raises(RefusedError, match="holds the column user_id twice"):
+        raw_table(con, "events", data=tmp_path)
 
 
 def _copies(number: pa.Array) -> dict[str, pa.Array]:

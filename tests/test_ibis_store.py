@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ibis_features
 from ibis_features import ConfigError, EntitiesError, ExamplesError, FeatureStore, NotFoundError, Vocabulary
-from tests.conftest import Shop, run_dbt
+from tests.conftest import DBT_PROJECT, Shop, run_dbt
 
 MONDAY = dt.datetime(2025, 1, 6)
 WEEK = dt.timedelta(days=7)
@@ -494,30 +495,50 @@ def test_on_a_built_shop_the_grid_itself_comes_back(tiny_shop: Shop) -> None:
 
 
 @pytest.mark.slow
-def test_on_a_built_shop_online_is_the_newest_snapshot(tiny_shop: Shop, tmp_path: Path) -> None:
-    warehouse = Path(shutil.copy(tiny_shop.warehouse, tmp_path / "copied.duckdb"))
-    assert run_dbt("run", "--select", "online__user", warehouse=warehouse, data=tiny_shop.data).code == 0
-    with ibis_features.open(warehouse) as store:
+@pytest.mark.parametrize("entity", ["user", "item", "category"])
+def test_on_a_built_shop_online_is_the_newest_snapshot(tiny_shop: Shop, entity: str) -> None:
+    with ibis_features.open(tiny_shop.warehouse) as store:
+        table = f"features__{entity}"
         newest = store.backend.con.execute(
-            "select * from features__user where as_of = (select max(as_of) from features__user) order by user_id"
+            f"select * from {table} where as_of = (select max(as_of) from {table})"
         ).to_arrow_table()
-        found = store.online("user", newest["user_id"].to_pylist(), ["features__user.*"])
-        assert len(found) > 100
+        found = store.online(entity, newest[f"{entity}_id"].to_pylist(), [f"{table}.*"])
+        assert len(found) > 5
         for row, expected in zip(found, newest.to_pylist(), strict=True):
-            assert {**row} == expected
+            assert row == expected
+
+
+STORES = """
+select 's1' as store_id, timestamp '2025-01-06' as as_of, 1 as visit_count
+union all
+select 's1', timestamp '2025-01-13', 2
+union all
+select 's2', timestamp '2025-01-13', 3
+{% if var('doubled', false) %}union all select 's2', timestamp '2025-01-13', 4{% endif %}
+"""
+ONLINE_STORES = """
+{{ config(materialized='online', entity='store_id') }}
+{{ foretable.newest_snapshot(ref('features__store')) }}
+"""
 
 
 @pytest.mark.slow
-def test_an_online_table_that_cannot_be_built_leaves_the_one_before(tiny_shop: Shop, tmp_path: Path) -> None:
-    warehouse = Path(shutil.copy(tiny_shop.warehouse, tmp_path / "copied.duckdb"))
-    assert run_dbt("run", "--select", "online__user", warehouse=warehouse, data=tiny_shop.data).code == 0
-    with duckdb.connect(str(warehouse)) as con:
-        con.execute("create table before as from online__user")
-        con.execute("insert into features__user from features__user order by as_of desc limit 1")
-    assert run_dbt("run", "--select", "online__user", warehouse=warehouse, data=tiny_shop.data).code == 1
-    with duckdb.connect(str(warehouse)) as con:
-        assert con.execute("from online__user except all from before").fetchall() == []
-        assert con.execute("select count(*) > 100 from online__user").fetchone() == (True,)
+def test_a_team_gets_an_online_table_with_one_model_and_keeps_it_where_a_later_run_fails(tmp_path: Path) -> None:
+    team, warehouse = tmp_path / "team", tmp_path / "built.duckdb"
+    (team / "models").mkdir(parents=True)
+    (team / "dbt_project.yml").write_text(yaml.safe_dump({"name": "team", "version": "1.0", "profile": "foretable"}))
+    (team / "packages.yml").write_text(yaml.safe_dump({"packages": [{"local": str(DBT_PROJECT)}]}))
+    shutil.copy(DBT_PROJECT / "profiles.yml", team)
+    (team / "models" / "features__store.sql").write_text(STORES)
+    (team / "models" / "online__store.sql").write_text(ONLINE_STORES)
+    assert run_dbt("deps", warehouse=warehouse, project=team).code == 0
+    for variables, code in (({}, 0), ({}, 0), ({"doubled": True}, 1)):
+        run = run_dbt("run", "--select", "package:team", warehouse=warehouse, project=team, variables=variables)
+        assert run.code == code, run.output
+        with ibis_features.open(warehouse) as store:
+            found = store.online("store", ["s1", "s2", "s3"], ["features__store.visit_count"])
+            assert [row["visit_count"] for row in found] == [2, 3, None]
+    assert "duplicates on indexed column" in run.output
 
 
 @pytest.mark.slow

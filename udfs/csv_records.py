@@ -38,7 +38,7 @@ def csv_tables(stream: BinaryIO, names: ColumnNames, place: str) -> Iterator[pa.
         is_whole = source.fill()
         run, rejected = _whole_records(source, grammar, is_whole)
         if run or rejected:
-            yield _csvtext_table(run, rejected, grammar, columns)
+            yield _csv_table(run, rejected, grammar, columns)
         if is_whole and not source.rest():
             return
 
@@ -56,7 +56,7 @@ class Grammar:
         self.record = re.compile(record)
         self.records = re.compile(rb"(?:" + record + rb")*+")
         # The beginning of a record of which nothing says yet that it is none.
-        self.beginning = re.compile(rb"(?:" + value + mark + rb")*+(?:" + open_value + rb'"?+|' + value + rb")\r?\Z")
+        self.beginning = re.compile(rb"(?:" + value + mark + rb")*+(?:" + open_value + rb'"?+|' + value + rb")\Z")
 
     def fields(self, record: bytes) -> list[str]:
         """The values of one well-formed record."""
@@ -143,7 +143,7 @@ def _whole_records(source: LogWindow, grammar: Grammar, is_whole: bool) -> tuple
     return runs, rejected
 
 
-def _csvtext_table(runs: list[bytes], rejected: list[str], grammar: Grammar, columns: list[str]) -> pa.Table:
+def _csv_table(runs: list[bytes], rejected: list[str], grammar: Grammar, columns: list[str]) -> pa.Table:
     """Rows of well-formed records, and of those that have more or fewer values than the header or are no UTF-8."""
     content = b"".join(runs)
     try:

@@ -123,6 +123,6 @@ def _json_text(value: object) -> str:
 
 
 def _columns_of(rows: Sequence[Cells]) -> dict[str, list[str | None]]:
-    """Cells by column. raw_text is always one of them: a table of rows without cells would have no rows."""
-    names = dict.fromkeys([RAW_TEXT, *(name for row in rows for name in row)])
+    """Cells by column. Where no row has any, raw_text is one: a table without columns would have no rows."""
+    names = dict.fromkeys(name for row in rows for name in row) or [RAW_TEXT]
     return {name: [row.get(name) for row in rows] for name in names}

@@ -76,11 +76,9 @@ class LogWindow:
         self._at += length
 
     def fill(self) -> bool:
-        """Read on; True where the end of the file is reached. A line break is never cut, nor missing at the end."""
+        """Read on; True where the end of the file is reached. Its last line always has a line break."""
         if not self._is_whole:
             more = self._stream.read(CHUNK_BYTES)
-            while more.endswith(b"\r") and (one := self._stream.read(1)):
-                more += one
             self._is_whole = not more
             self._bytes = self.rest() + more
             if self._is_whole and self._bytes and not self._bytes.endswith((b"\n", b"\r")):

@@ -52,7 +52,7 @@
         {%- if node.name == 'int_snapshots__grid' %}
         {{ foretable.live_grid() }}
         {%- else %}
-        {%- set sql = namespace(text=kept[node.name]) -%}
+        {%- set sql = namespace(text=foretable.without_catalog(kept[node.name])) -%}
         {%- for other in chain -%}
             {%- set sql.text = sql.text | replace(foretable.relation_of(other), 'live__' ~ other.name) -%}
         {%- endfor %}
@@ -76,7 +76,7 @@
                 date_trunc('day', at_instant),
                 date_trunc('day', greatest(
                     (select max(occurred_at) from live__stg_events where rejection_reason is null),
-                    (select max(grid.log_ends_at) from {{ foretable.grid() }} as grid)
+                    (select max(grid.log_ends_at) from {{ foretable.without_catalog(foretable.grid()) }} as grid)
                 )) + interval '1 day'
             ) as as_of,
             timestamp '9999-12-31' as log_ends_at
@@ -119,7 +119,13 @@
 
 
 {% macro relation_of(node) %}
-    {{- return(node.relation_name | string) -}}
+    {{- return(foretable.without_catalog(node.relation_name)) -}}
+{% endmacro %}
+
+
+{# SQL whose names hold in a warehouse of any name. #}
+{% macro without_catalog(sql) %}
+    {{- return(sql | string | replace(adapter.quote(target.database) ~ '.', '')) -}}
 {% endmacro %}
 
 

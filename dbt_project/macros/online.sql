@@ -47,3 +47,25 @@
     {{ return({'relations': [target_relation]}) }}
 
 {% endmaterialization %}
+
+
+{# The SQL of an online table: the rows of the newest snapshot of `features`, a relation. #}
+{% macro newest_snapshot(features) %}
+    with features as (
+        select * from {{ features }}
+    ),
+
+    newest as (
+        select max(features.as_of) as as_of
+        from features
+    ),
+
+    selected as (
+        select features.*
+        from features
+        inner join newest
+            on features.as_of = newest.as_of
+    )
+
+    select * from selected
+{% endmacro %}

@@ -69,13 +69,13 @@
 {# The place in a model's SQL that a batch narrows down. As it stands it is true: the compiled SQL gives all snapshots. #}
 {% macro due(snapshots) -%}
     {%- do ref('foretable', 'int_snapshots__grid') -%}
-    (true /* due: {{ snapshots }}.as_of */)
+    ({{ snapshots }}.as_of is not null /* due */)
 {%- endmacro %}
 
 
 {% macro narrowed_to(sql, batch) %}
     {{- return(modules.re.sub(
-        '\(true /\* due: ([\w.]+) \*/\)', '\\1 in (' ~ (batch | join(', ')) ~ ')', sql
+        '\((\w+\.as_of) is not null /\* due \*/\)', '\\1 in (' ~ (batch | join(', ')) ~ ')', sql
     )) -}}
 {% endmacro %}
 

@@ -2,7 +2,10 @@
 with counts as (
     select
         (select count(*) from {{ ref(setting('source') ~ '__events') }}) as raw_count,
-        (select count(*) from {{ ref('int_events__imputed') }} where is_kept) as kept_count,
+        (
+            select count(*) from {{ ref('int_events__imputed') }}
+            where is_kept
+        ) as kept_count,
         (select count(*) from {{ ref('duplicates__events') }}) as duplicate_count,
         (select count(*) from {{ ref('quarantine__events') }}) as quarantined_count
 )

@@ -6,7 +6,10 @@ with counts as (
         {%- else %}
         0 as raw_count,
         {%- endif %}
-        (select count(*) from {{ ref('int_reviews__known') }} where is_kept) as kept_count,
+        (
+            select count(*) from {{ ref('int_reviews__known') }}
+            where is_kept
+        ) as kept_count,
         (select count(*) from {{ ref('duplicates__reviews') }}) as duplicate_count,
         (select count(*) from {{ ref('quarantine__reviews') }}) as quarantined_count
 )

@@ -96,7 +96,7 @@ def load(
     """Put raw rows into the warehouse: files, XML logs, a REST API, a Postgres table. A second load adds what is new.
 
     \b
-    Files and folders (.parquet, .csv, .jsonl, .xml, and .gz of the last three); each file is loaded once:
+    Examples: files and folders (.parquet, .csv, .jsonl, .xml, and .gz of the last three); each file is loaded once:
         foretable load logs/                             tomorrow again: only new files are read
         foretable load users.csv --table users
         foretable load export.xml.gz --record-tag event

@@ -185,15 +185,15 @@ def _text_of(value: Any, kind: pa.DataType) -> str | None:
         int: str,
         Decimal: lambda amount: format(amount, "f"),
         float: lambda amount: str(pa.scalar(amount, kind).cast(pa.string())) if kind == pa.float32() else repr(amount),
-        date: date.isoformat,
         datetime: _instant_text,
+        date: date.isoformat,
         bytes: _bytes_text,
     }
     if value is None or isinstance(value, str):
         return value
     if pa.types.is_nested(kind):
         return json.dumps(dict(value) if pa.types.is_map(kind) else value, separators=(",", ":"))
-    return texts[type(value)](value)
+    return next(text for type, text in texts.items() if isinstance(value, type))(value)
 
 
 def _instant_text(instant: datetime) -> str:

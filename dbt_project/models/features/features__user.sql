@@ -1,8 +1,10 @@
 -- One row a user and snapshot: what was known of the user at that instant, missing values filled and flagged.
+-- A view names no catalog: a warehouse that is copied, renamed or attached still reads its own tables.
 -- depends_on: {{ ref('attributes__history') }}
 with {{ imputed(
-    ref('int_users__measured'), keys=['user_id'], statistics=ref('fitted__statistics'),
-    neighbours=ref('fitted__neighbours'), of='features__user'
+    ref('int_users__measured').include(database=false), keys=['user_id'],
+    statistics=ref('fitted__statistics').include(database=false),
+    neighbours=ref('fitted__neighbours').include(database=false), of='features__user'
 ) }}
 
 select * from imputed

@@ -1,5 +1,5 @@
--- One row a session and snapshot, of the sessions of features__session: its last events known before the snapshot, oldest
--- first, as parallel lists.
+-- One row a session and snapshot, of the sessions of features__session: its last events known before the snapshot,
+-- oldest first, as parallel lists.
 with events as (
     {{ events_of_sessions() }}
 ),

@@ -4,9 +4,9 @@ with {{ settled_snapshots() }},
 
 activity as (
     select
-        user_id,
-        event_count_lifetime,
-        as_of
+        activity.user_id,
+        activity.event_count_lifetime,
+        activity.as_of
     from {{ ref('int_users__activity') }} as activity
     where {{ due('activity') }}
 ),

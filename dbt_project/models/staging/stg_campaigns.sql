@@ -1,5 +1,6 @@
 -- One row a version of a campaign, with the time from which it was known: updated_at, where the mapping gives one.
--- Without it campaigns of the kinds in campaigns_known_ahead are known a year before they start, others from their start on.
+-- Without it campaigns of the kinds in campaigns_known_ahead are known a year before they start, others from their
+-- start on.
 {{ config(
     materialized='grown', identity='all',
     log=['campaign_id', 'known_from::date as effective_on', 'starts_at::date as occurred_on']

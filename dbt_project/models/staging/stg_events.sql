@@ -29,8 +29,8 @@ event_type_names as (
     from {{ ref('event_type_names') }} as event_type_names
 ),
 
--- Rows that may be alike to the last letter, by a short hash: holding the rows themselves, or a text of each, would need
--- more memory than everything after it.
+-- Rows that may be alike to the last letter, by a short hash: holding the rows themselves, or a text of each, would
+-- need more memory than everything after it.
 repeated as (
     select hash(mapped) as short_hash
     from mapped
@@ -94,7 +94,8 @@ judged as (
             {%- endfor %}
         ),
         case
-            when {{ text_of('typed.raw_rejection_reason') }} is not null then {{ text_of('typed.raw_rejection_reason') }}
+            when {{ text_of('typed.raw_rejection_reason') }} is not null
+                then {{ text_of('typed.raw_rejection_reason') }}
             when typed.user_id is null then 'missing_user_id'
             when {{ text_of('typed.raw_event_type') }} is null then 'missing_event_type'
             when typed.event_type is null then 'unknown_event_type'

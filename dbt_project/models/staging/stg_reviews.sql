@@ -25,9 +25,9 @@ hashed as (
 
 typed as (
     select
-        md5(row_hash || '-' || row_number() over (partition by row_hash))::uuid as row_id,
+        md5(hashed.row_hash || '-' || row_number() over (partition by hashed.row_hash))::uuid as row_id,
         {%- for column in columns %}
-        {{ column }} as raw_{{ column }},
+        hashed.{{ column }} as raw_{{ column }},
         {%- endfor %}
         {{ text_of('hashed.review_id') }} as review_id,
         {{ text_of('hashed.user_id') }} as user_id,
@@ -42,7 +42,7 @@ typed as (
 
 judged as (
     select
-        typed.* exclude (
+        * exclude (
             {%- for column in columns %}
             raw_{{ column }}{{ ',' if not loop.last }}
             {%- endfor %}

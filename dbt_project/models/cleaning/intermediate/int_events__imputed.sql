@@ -1,6 +1,7 @@
 -- One row an event that happened, with the item's category and brand of that time, a session for every event,
 -- and missing prices filled from the item's list price of that time, else from the category's median.
--- A row that was taken for an event until a better one was known is kept for the snapshots of that time: is_kept is false.
+-- A row that was taken for an event until a better one was known is kept for the snapshots of that time: is_kept is
+-- false.
 {{ config(
     materialized='grown', identity='all', inputs=['int_items__price_medians'],
     log=['row_id', 'user_id', 'session_id', 'item_id', 'category_id', 'brand', 'known_on', 'hidden_on',
@@ -24,10 +25,8 @@
 with staged as (
     select * from {{ ref('stg_events') }}
     where
-        rejection_reason is null
-        {%- if is_grown %}
-        and row_id in ({{ touched }})
-        {%- endif %}
+        rejection_reason is null {%- if is_grown %}
+        and row_id in ({{ touched }}) {%- endif %}
 ),
 
 matched as (

@@ -14,8 +14,8 @@
     where rejection_reason is null
 {%- endset %}
 
-{#- What the rows that came or went since the last run may tell anything about, rule by rule: rows of the same id; rows of
-    the same moment, which may have the same content as one of these; rows of the same user, item and type. -#}
+{#- What the rows that came or went since the last run may tell anything about, rule by rule: rows of the same id; rows
+    of the same moment, which may have the same content as one of these; rows of the same user, item and type. -#}
 {%- set touched_by_rule %}
 changed as (
     select * from {{ changed_rows('stg_events') if is_grown else ref('stg_events') }}
@@ -111,7 +111,7 @@ versions as (
         events.row_id,
         events.event_id,
         events.known_at,
-        {{ content_hash('events') }} as content
+        {{ content_hash('events') }} as content_hash
     from events
     semi join repeated_ids
         on events.event_id = repeated_ids.event_id
@@ -120,7 +120,9 @@ versions as (
 compared as (
     select
         *,
-        content is distinct from lag(content) over (partition by event_id order by known_at, row_id) as is_new_content
+        (
+            content_hash is distinct from lag(content_hash) over (partition by event_id order by known_at, row_id)
+        ) as is_new_content
     from versions
 ),
 
@@ -173,16 +175,16 @@ contents as (
         with_one_id.row_id,
         with_one_id.event_id,
         with_one_id.known_at,
-        {{ content_hash('with_one_id') }} as content
+        {{ content_hash('with_one_id') }} as content_hash
     from with_one_id
     semi join moments_without_id
         on with_one_id.user_id = moments_without_id.user_id and with_one_id.occurred_at = moments_without_id.occurred_at
 ),
 
 repeated_contents as (
-    select content
+    select content_hash
     from contents
-    group by content
+    group by content_hash
     having count(*) > 1
 ),
 
@@ -194,9 +196,9 @@ by_content as (
         first_value(contents.known_at) over same_content as hidden_at
     from contents
     semi join repeated_contents
-        on contents.content = repeated_contents.content
+        on contents.content_hash = repeated_contents.content_hash
     window same_content as (
-        partition by contents.content
+        partition by contents.content_hash
         order by contents.event_id is null, contents.known_at, contents.row_id
     )
 ),

@@ -1,5 +1,5 @@
--- The median price seen in each category, and over all (category_id NULL), fitted before the first snapshot: no snapshot
--- looks back at a price that was filled with what came after it, and later rows never move it.
+-- The median price seen in each category, and over all (category_id NULL), fitted before the first snapshot: no
+-- snapshot looks back at a price that was filled with what came after it, and later rows never move it.
 with events as (
     select * from {{ ref('stg_events') }}
     where rejection_reason is null

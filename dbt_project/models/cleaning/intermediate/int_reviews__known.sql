@@ -18,10 +18,8 @@ with reviews as (
         {{ review_known_at() if setting('as_of_mode') == 'known' else 'created_at' }} as known_at
     from {{ ref('stg_reviews') }}
     where
-        rejection_reason is null
-        {%- if is_grown %}
-        and {{ touched }}
-        {%- endif %}
+        rejection_reason is null {%- if is_grown %}
+        and {{ touched }} {%- endif %}
 ),
 
 matched as (

@@ -82,8 +82,8 @@ copied as (
 ),
 
 -- Rule 3. A chain of reviews of one user and item, the text of each near to that of the one before, is one review: its
--- first. Texts are compared in small letters, blanks as one, up to 1,000 characters: the time of a distance grows with the
--- square of the length. The distance counts bytes.
+-- first. Texts are compared in small letters, blanks as one, up to 1,000 characters: the time of a distance grows with
+-- the square of the length. The distance counts bytes.
 with_one_content as (
     select with_one_id.*
     from with_one_id

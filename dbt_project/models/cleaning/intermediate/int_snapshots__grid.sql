@@ -1,5 +1,5 @@
--- The snapshot grid: one row an as_of, always a midnight. Snapshots lie whole steps from the anchor, so that a longer log
--- adds some and moves none; the newest one, which gets scored, may lie between them.
+-- The snapshot grid: one row an as_of, always a midnight. Snapshots lie whole steps from the anchor, so that a longer
+-- log adds some and moves none; the newest one, which gets scored, may lie between them.
 -- is_training marks the snapshots that train under the default purged split (one validates, one tests).
 with bounds as (
     select
@@ -29,7 +29,8 @@ ends as (
 stepped as (
     select
         date_trunc(
-            'day', timestamp '{{ setting('snapshot_anchor') }}' + steps.step * interval '{{ setting('snapshot_every') }}'
+            'day',
+            timestamp '{{ setting('snapshot_anchor') }}' + steps.step * interval '{{ setting('snapshot_every') }}'
         ) as as_of,
         ends.*
     from ends
@@ -44,10 +45,8 @@ candidates as (
         stepped.log_ends_at
     from stepped
     where
-        stepped.as_of between stepped.first_as_of and stepped.newest_as_of
-        {%- for first, last in backfills() %}
-        or stepped.as_of between timestamp '{{ first }}' and timestamp '{{ last }}'
-        {%- endfor %}
+        stepped.as_of between stepped.first_as_of and stepped.newest_as_of {%- for first, last in backfills() %}
+        or stepped.as_of between timestamp '{{ first }}' and timestamp '{{ last }}' {%- endfor %}
     union
     select
         ends.newest_as_of as as_of,

@@ -1,6 +1,6 @@
 -- One row an as_of: the holidays, promotions and advertisements around it, as they were known then.
 with grid as (
-    select as_of
+    select grid.as_of
     from {{ ref('int_snapshots__grid') }} as grid
     where {{ due('grid') }}
 ),
@@ -19,7 +19,7 @@ latest as (
         grid.as_of
     from grid
     inner join campaigns
-        on campaigns.known_from < grid.as_of
+        on grid.as_of > campaigns.known_from
     qualify
         row_number() over (partition by grid.as_of, campaigns.campaign_id order by campaigns.known_from desc) = 1
 ),
@@ -31,7 +31,6 @@ known as (
 
 spans as (
     select
-        as_of,
         {%- for name, condition in calendar_groups().items() %}
         max(discount) filter (where {{ condition }} and starts_at <= as_of and ends_at > as_of) as {{ name }}_discount,
         coalesce(bool_or({{ condition }} and starts_at <= as_of and ends_at > as_of), false) as is_{{ name }},
@@ -40,8 +39,9 @@ spans as (
         ) / 86400.0 as days_to_next_{{ name }},
         date_diff(
             'second', max(ends_at) filter (where {{ condition }} and ends_at <= as_of), as_of
-        ) / 86400.0 as days_since_last_{{ name }}{{ ',' if not loop.last }}
+        ) / 86400.0 as days_since_last_{{ name }},
         {%- endfor %}
+        as_of
     from known
     group by as_of
 ),
@@ -49,17 +49,17 @@ spans as (
 -- Every day from 30 days before as_of to 30 days after, with what takes place on it.
 days as (
     select
-        known.as_of,
-        offsets.days_on,
         {%- for name, condition in calendar_groups().items() %}
-        bool_or({{ condition }}) as is_{{ name }}{{ ',' if not loop.last }}
+        bool_or({{ condition }}) as is_{{ name }},
         {%- endfor %}
+        day_offsets.days_on,
+        known.as_of
     from known
-    inner join range(-30, 30) as offsets (days_on)
+    inner join range(-30, 30) as day_offsets (days_on)
         on
-            known.starts_at < known.as_of + to_days((offsets.days_on + 1)::integer)
-            and known.ends_at > known.as_of + to_days(offsets.days_on::integer)
-    group by known.as_of, offsets.days_on
+            known.starts_at < known.as_of + to_days((day_offsets.days_on + 1)::integer)
+            and known.ends_at > known.as_of + to_days(day_offsets.days_on::integer)
+    group by known.as_of, day_offsets.days_on
 ),
 
 counts as (
@@ -81,7 +81,8 @@ calendar as (
         {%- for name in calendar_groups() %}
         {%- for window in [7, 30] %}
         {%- for side in ['last', 'next'] %}
-        coalesce(counts.{{ name }}_days_{{ side }}_{{ window }}d, 0)::integer as {{ name }}_days_{{ side }}_{{ window }}d,
+        {%- set column = name ~ '_days_' ~ side ~ '_' ~ window ~ 'd' %}
+        coalesce(counts.{{ column }}, 0)::integer as {{ column }},
         {%- endfor %}
         {%- endfor %}
         spans.days_to_next_{{ name }},

@@ -59,7 +59,7 @@ measured as (
     select
         user_id,
         item_id,
-        counted.* exclude (
+        * exclude (
             user_id, item_id, as_of, first_occurred_at, last_occurred_at, last_view_at, last_cart_at, last_purchase_at,
             last_out_of_cart_at
         ),

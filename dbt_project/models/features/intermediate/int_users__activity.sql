@@ -6,8 +6,8 @@
 {%- do sums.update({'purchase_value': 'double', 'duration_seconds': 'double', 'active_day_count': 'integer'}) %}
 with snapshots as (
     select
-        user_id,
-        as_of
+        snapshots.user_id,
+        snapshots.as_of
     from {{ ref('int_users__snapshots') }} as snapshots
     where {{ due('snapshots') }}
 ),
@@ -23,7 +23,7 @@ daily as (
 
 measured as (
     select
-        windowed.* exclude (
+        * exclude (
             as_of, first_occurred_at_lifetime, last_occurred_at_lifetime,
             {%- for event_type in recency_event_types() %}
             last_{{ event_type }}_at_lifetime{{ ', ' if not loop.last }}

@@ -46,8 +46,8 @@ daily as (
     group by events.user_id, events.occurred_on, events.known_on, events.hidden_on
 ),
 
--- A day has several tiles where some of its events came late or were replaced. As an active day it counts once, from when
--- the first of them was known.
+-- A day has several tiles where some of its events came late or were replaced. As an active day it counts once, from
+-- when the first of them was known.
 tiles_of_days as (
     select
         user_id,

@@ -14,10 +14,8 @@ with events as (
         bool_or(event_type = 'purchase') as has_purchase
     from {{ ref('int_events__imputed') }}
     where
-        is_kept
-        {%- if is_grown %}
-        and {{ touched }}
-        {%- endif %}
+        is_kept {%- if is_grown %}
+        and {{ touched }} {%- endif %}
     group by user_id, occurred_at::date
 ),
 

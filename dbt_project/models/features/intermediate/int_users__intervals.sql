@@ -65,8 +65,9 @@ measured as (
         user_id,
         {%- for days in windows() if days > 1 %}
         gap_days_{{ days }}d / nullif(gap_count_{{ days }}d, 0) as interval_mean_days_{{ days }}d,
-        {{ stddev_of_sums('gap_count_' ~ days ~ 'd', 'gap_days_' ~ days ~ 'd', 'squared_gap_days_' ~ days ~ 'd') }}
-        as interval_stddev_days_{{ days }}d,
+        {{ stddev_of_sums(
+            'gap_count_' ~ days ~ 'd', 'gap_days_' ~ days ~ 'd', 'squared_gap_days_' ~ days ~ 'd'
+        ) }} as interval_stddev_days_{{ days }}d,
         interval_max_days_{{ days }}d,
         purchase_gap_days_{{ days }}d
         / nullif(purchase_gap_count_{{ days }}d, 0) as purchase_interval_mean_days_{{ days }}d,

@@ -11,10 +11,8 @@
 with events as (
     select * from {{ ref('int_events__imputed') }}
     where
-        is_kept
-        {%- if is_grown %}
-        and {{ touched }}
-        {%- endif %}
+        is_kept {%- if is_grown %}
+        and {{ touched }} {%- endif %}
 ),
 
 journeys as (

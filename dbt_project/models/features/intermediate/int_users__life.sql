@@ -37,7 +37,7 @@ seen_days as (
             as_of,
             occurred_at::date as occurred_on
         from unsettled_events
-    )
+    ) as active_days
     group by user_id, as_of
 ),
 
@@ -89,11 +89,11 @@ staged as (
     from paced
     inner join stages
         on
-            {%- for measure in bounded %}
+        {%- for measure in bounded %}
+            {{- ' and' if not loop.first }}
             (stages.{{ measure }}_from is null or paced.{{ measure }} >= stages.{{ measure }}_from)
             and (stages.{{ measure }}_below is null or paced.{{ measure }} < stages.{{ measure }}_below)
-            {{- ' and' if not loop.last }}
-            {%- endfor %}
+        {%- endfor %}
     group by paced.user_id, paced.as_of
 ),
 

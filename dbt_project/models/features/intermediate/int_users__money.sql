@@ -2,8 +2,8 @@
 -- sends back.
 with snapshots as (
     select
-        user_id,
-        as_of
+        snapshots.user_id,
+        snapshots.as_of
     from {{ ref('int_users__snapshots') }} as snapshots
     where {{ due('snapshots') }}
 ),

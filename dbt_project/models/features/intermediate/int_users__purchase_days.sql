@@ -15,12 +15,10 @@ with events as (
         occurred_at::date as occurred_on
     from {{ ref('int_events__imputed') }}
     where
-        event_type in ('purchase', 'return')
-        {%- if is_grown %}
+        event_type in ('purchase', 'return') {%- if is_grown %}
         and (user_id, occurred_at::date) in (
             select (user_id, occurred_on) from {{ changed_rows('int_events__imputed') }}
-        )
-        {%- endif %}
+        ) {%- endif %}
 ),
 
 price_medians as (

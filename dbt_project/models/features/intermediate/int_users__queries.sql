@@ -17,10 +17,8 @@ with days as (
     where
         is_kept
         and event_type = 'search'
-        and query is not null
-        {%- if is_grown %}
-        and {{ touched }}
-        {%- endif %}
+        and query is not null {%- if is_grown %}
+        and {{ touched }} {%- endif %}
 ),
 
 queries as (

@@ -7,16 +7,17 @@
 {%- endfor %}
 with snapshots as (
     select
-        user_id,
-        as_of
+        snapshots.user_id,
+        snapshots.as_of
     from {{ ref('int_users__snapshots') }} as snapshots
     where {{ due('snapshots') }}
 ),
 
 tiles as (
     select
-        *
-        {%- for weekday in weekdays %},
+        *,
+        {%- for weekday in weekdays %}
+        {{- ',' if not loop.first }}
         case when isodow(occurred_on) = {{ loop.index }} then event_count else 0 end as {{ weekday }}_count
         {%- endfor %}
     from {{ ref('int_users__hours') }}
@@ -38,8 +39,9 @@ measured as (
         {%- for part in names %}
         {%- do terms.append(count_log_count(part ~ '_count_' ~ window)) %}
         {%- endfor %}
-        {{ entropy_of_sums('event_count_' ~ window, '(' ~ terms | join('\n            + ') ~ ')') }}
-        as {{ name }}_entropy_{{ window }},
+        {{ entropy_of_sums(
+            'event_count_' ~ window, '(' ~ terms | join('\n            + ') ~ ')'
+        ) }} as {{ name }}_entropy_{{ window }},
         {%- endfor %}
         view_seconds_{{ window }} / nullif(timed_view_count_{{ window }}, 0) as view_seconds_mean_{{ window }},
         {%- endfor %}

@@ -52,6 +52,14 @@ topics as (
     from unsettled_topics
 ),
 
+met as (
+    select distinct
+        user_id,
+        is_settled,
+        topic
+    from topics
+),
+
 topic_snapshots as (
     select
         snapshots.user_id,
@@ -59,7 +67,7 @@ topic_snapshots as (
         met.topic,
         snapshots.as_of
     from snapshots
-    inner join (select distinct user_id, is_settled, topic from topics) as met
+    inner join met
         on snapshots.user_id = met.user_id and snapshots.is_settled = met.is_settled
 ),
 
@@ -79,7 +87,7 @@ favourites as (
         {%- for window in voice_windows() + ['lifetime'] %}
         {%- set window = window if window == 'lifetime' else window ~ 'd' %}
         (
-            min({'fewer': -topic_count_{{ window }}, 'topic': topic}) filter (where topic_count_{{ window }} > 0)
+            min({ 'fewer': -topic_count_{{ window }}, 'topic': topic }) filter (where topic_count_{{ window }} > 0)
         ).topic as search_topic_{{ window }},
         max(topic_count_{{ window }})
         / nullif(sum(topic_count_{{ window }}), 0)::double as search_topic_share_{{ window }},

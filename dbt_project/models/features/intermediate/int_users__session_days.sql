@@ -1,5 +1,5 @@
--- One row a session and day of it, in the kept log: what the session had come to by the end of that day. It stands for the
--- session in the snapshots up to hidden_on, the next day on which the session went on.
+-- One row a session and day of it, in the kept log: what the session had come to by the end of that day. It stands for
+-- the session in the snapshots up to hidden_on, the next day on which the session went on.
 {{ config(materialized='grown') }}
 
 {%- set is_grown = grows() %}
@@ -12,10 +12,8 @@
 with events as (
     select * from {{ ref('int_events__imputed') }}
     where
-        is_kept
-        {%- if is_grown %}
-        and {{ touched }}
-        {%- endif %}
+        is_kept {%- if is_grown %}
+        and {{ touched }} {%- endif %}
 ),
 
 days as (

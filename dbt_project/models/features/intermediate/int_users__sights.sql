@@ -1,17 +1,17 @@
 -- One row a user, thing (item, category or brand) and day on which the user met it, in the kept log, with the number of
--- events that day. The sight is the last
--- one for the snapshots up to hidden_on, the day of the next one: so a distinct count is a plain sum.
+-- events that day. The sight is the last one for the snapshots up to hidden_on, the day of the next one: so a distinct
+-- count is a plain sum.
 {{ config(materialized='grown') }}
 
 {%- set is_grown = grows() %}
 {%- set things = {'item': 'item_id', 'category': 'category_id', 'brand': 'brand'} %}
 {%- set changed_things %}
-    {%- for thing, column in things.items() %}
-    select user_id, '{{ thing }}' as thing, {{ column }} as thing_id
-    from {{ changed_rows('int_events__imputed') if is_grown else ref('int_events__imputed') }}
-    where {{ column }} is not null
-    {{- ' union ' if not loop.last }}
-    {%- endfor %}
+{%- for thing, column in things.items() %}
+select user_id, '{{ thing }}' as thing, {{ column }} as thing_id
+from {{ changed_rows('int_events__imputed') if is_grown else ref('int_events__imputed') }}
+where {{ column }} is not null
+{{- ' union ' if not loop.last }}
+{%- endfor %}
 {%- endset %}
 
 {%- if is_grown %}

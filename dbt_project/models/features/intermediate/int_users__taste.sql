@@ -41,7 +41,12 @@ things as materialized (
         thing,
         thing_id,
         row_number() over (order by thing, thing_id) as number
-    from (select distinct thing, thing_id from sights)
+    from (
+        select distinct
+            thing,
+            thing_id
+        from sights
+    ) as met
 ),
 
 spots as materialized (
@@ -78,9 +83,10 @@ tastes as (
         spot,
         is_brand,
         {%- for window in profile_suffixes() %}
+        {{- ',' if not loop.first }}
         sum(count_{{ window }}) as total_{{ window }},
         sum({{ count_log_count('count_' ~ window) }}) as count_log_count_{{ window }},
-        max(count_{{ window }}::bigint * 4294967296 - number) as largest_{{ window }}{{ ',' if not loop.last }}
+        max(count_{{ window }}::bigint * 4294967296 - number) as largest_{{ window }}
         {%- endfor %}
     from counts
     group by spot, is_brand
@@ -90,8 +96,9 @@ unpacked as (
     select
         *,
         {%- for window in profile_suffixes() %}
+        {{- ',' if not loop.first }}
         (largest_{{ window }} + 4294967295) >> 32 as top_count_{{ window }},
-        (-largest_{{ window }}) & 4294967295 as top_number_{{ window }}{{ ',' if not loop.last }}
+        (-largest_{{ window }}) & 4294967295 as top_number_{{ window }}
         {%- endfor %}
     from tastes
 ),
@@ -115,16 +122,16 @@ measured as (
         {%- endfor %}
         spots.as_of
     from spots
-    {%- for thing in ['category', 'brand'] %}
+    {% for thing in ['category', 'brand'] -%}
     left join unpacked as {{ thing }}_taste
         on spots.spot = {{ thing }}_taste.spot and {{ 'not ' if thing == 'category' }}{{ thing }}_taste.is_brand
-    {%- for window in favourite_suffixes %}
+    {% for window in favourite_suffixes -%}
     left join things as {{ thing }}_{{ window }}
         on
             {{ thing }}_taste.top_number_{{ window }} = {{ thing }}_{{ window }}.number
             and {{ thing }}_taste.top_count_{{ window }} > 0
-    {%- endfor %}
-    {%- endfor %}
+    {% endfor -%}
+    {% endfor -%}
 )
 
 select * from measured

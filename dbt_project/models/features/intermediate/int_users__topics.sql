@@ -1,5 +1,5 @@
--- One row a session, day and category that a search led to, in the kept log: how many searches did. A search leads to the
--- category of the session's next event, if that event has one.
+-- One row a session, day and category that a search led to, in the kept log: how many searches did. A search leads to
+-- the category of the session's next event, if that event has one.
 {{ config(materialized='grown') }}
 
 {%- set is_grown = grows() %}
@@ -12,10 +12,8 @@
 with events as (
     select * from {{ ref('int_events__imputed') }}
     where
-        is_kept
-        {%- if is_grown %}
-        and {{ touched }}
-        {%- endif %}
+        is_kept {%- if is_grown %}
+        and {{ touched }} {%- endif %}
 ),
 
 searched as (

@@ -1,6 +1,6 @@
--- One row a user and snapshot that saw another history than the log tells today: an event that had happened was not known
--- yet, or a row was seen that has been replaced since. For all other snapshots the kept events before as_of are what was
--- known, and what is computed of them need not ask when they became known.
+-- One row a user and snapshot that saw another history than the log tells today: an event that had happened was not
+-- known yet, or a row was seen that has been replaced since. For all other snapshots the kept events before as_of are
+-- what was known, and what is computed of them need not ask when they became known.
 {{ config(materialized='view') }}
 
 with events as (

@@ -1,4 +1,5 @@
--- One row a user and snapshot: distinct items, categories and brands met. A thing counts in a window if its last sight does.
+-- One row a user and snapshot: distinct items, categories and brands met. A thing counts in a window if its last sight
+-- does.
 {%- set things = {'item': 'item_id', 'category': 'category_id', 'brand': 'brand'} %}
 {%- set sums = {} %}
 {%- for thing in things %}

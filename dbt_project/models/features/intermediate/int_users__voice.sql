@@ -2,8 +2,8 @@
 -- Ratings and sentiments are added up as decimals: a sum of doubles would change with the order of the rows.
 with snapshots as (
     select
-        user_id,
-        as_of
+        snapshots.user_id,
+        snapshots.as_of
     from {{ ref('int_users__snapshots') }} as snapshots
     where {{ due('snapshots') }}
 ),

@@ -1,5 +1,6 @@
--- One row a user: all kept events, oldest first, as parallel lists. Lists that are ordered while they are collected would
--- need many times the memory, and all users at once too: so structs are collected and sorted, a bucket of users at a time.
+-- One row a user: all kept events, oldest first, as parallel lists. Lists that are ordered while they are collected
+-- would need many times the memory, and all users at once too: so structs are collected and sorted, a bucket of users
+-- at a time.
 {{ config(materialized='grown') }}
 
 {%- set is_grown = grows() %}
@@ -9,13 +10,11 @@
 {{ replaces(touched) }}
 {%- endif %}
 with events as (
-    select * from {{ ref('int_events__imputed') }} as events
+    select events.* from {{ ref('int_events__imputed') }} as events
     where
-        is_kept
-        and {{ in_bucket('events.user_id') }}
-        {%- if is_grown %}
-        and {{ touched }}
-        {%- endif %}
+        events.is_kept
+        and {{ in_bucket('events.user_id') }} {%- if is_grown %}
+        and {{ touched }} {%- endif %}
 ),
 
 histories as (
