@@ -22,6 +22,7 @@ ROWS = [
     ["u4", "view", "2025-01-04 10:00:00", "1", "blue"],
 ]
 KEPT = [("u1", 9.5), ("u4", 1.0), ("ü, 2", None)]
+STAGED_EVENTS = "select user_id, price from staging.stg_events where rejection_reason is null order by all"
 STAGED = [
     "build",
     "--select",
@@ -29,7 +30,6 @@ STAGED = [
     "stg_items",
     "quarantine__events",
     "int_events__matched",
-    "int_events__deduplicated",
 ]
 
 
@@ -88,7 +88,7 @@ def test_every_format_gives_the_same_events_and_keeps_unknown_columns(
     write(tmp_path / "data")
     run = staged()
     assert run.code == 0, run.output
-    assert query(tmp_path, "select user_id, price from cleaning.int_events__deduplicated order by all") == KEPT
+    assert query(tmp_path, STAGED_EVENTS) == KEPT
     [(reason, raw_text)] = query(tmp_path, "select rejection_reason, raw_text from quarantine__events")
     assert reason == "malformed_price"
     assert "12,50" in raw_text
@@ -109,7 +109,7 @@ def test_a_line_that_cannot_be_read_is_quarantined_as_it_is(
     write(tmp_path / "data", extra=broken)
     run = staged()
     assert run.code == 0, run.output
-    assert query(tmp_path, "select user_id, price from cleaning.int_events__deduplicated order by all") == KEPT
+    assert query(tmp_path, STAGED_EVENTS) == KEPT
     found = query(tmp_path, "select raw_text from quarantine__events where rejection_reason = 'malformed_line'")
     assert sorted(row[0].strip() for row in found) == sorted(line.strip() for line in broken.splitlines() if line)
 
@@ -124,7 +124,7 @@ def test_relations_of_the_warehouse_are_read_where_a_schema_is_named(
         con.execute("insert into landing.events values (1, 'view', '2025-01-01 12:00:00+02')")
     run = staged(raw_schema="landing")
     assert run.code == 0, run.output
-    assert query(tmp_path, "select user_id, occurred_at::varchar from cleaning.int_events__deduplicated") == [
+    assert query(tmp_path, "select user_id, occurred_at::varchar from staging.stg_events") == [
         ("1", "2025-01-01 10:00:00")
     ]
 
@@ -215,7 +215,7 @@ def test_taobao_keeps_the_days_of_its_collection_in_beijing_time(tmp_path: Path)
         variables={"source": "taobao"},
     )
     assert run.code == 0, run.output
-    assert query(tmp_path, "select count(*) from cleaning.int_events__imputed") == [(84_440,)]
+    assert query(tmp_path, "select count(*) from staging.stg_events") == [(84_440,)]
     tested = query(
         tmp_path, "select count(*), count(*) filter (purchased_1d) from labels__purchase_1d where as_of = '2017-12-03'"
     )

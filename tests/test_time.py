@@ -175,11 +175,12 @@ def test_a_sequence_holds_the_last_events_oldest_first_with_gaps_in_seconds(pipe
     events = [event("u", "view", str(at), item_id=f"i{n}", price=n) for n, at in enumerate(moments)]
     con = pipeline.run(events)
     row = con.execute("select * exclude (user_id, as_of) from sequences__user where as_of = ?", [NEWEST]).fetchone()
-    event_types, item_ids, _, prices, gaps, since = row
+    event_types, item_ids, _, prices, gaps, hours, since = row
     assert event_types == ["view"] * 50
     assert item_ids == [f"i{n}" for n in range(10, 60)]
     assert prices == [float(n) for n in range(10, 60)]
     assert gaps == [0.0] + [60.0] * 49
+    assert hours == [23] * 50
     assert since == 60.0
 
 
@@ -306,6 +307,7 @@ def test_a_leak_that_is_planted_in_a_model_is_seen(pipeline: Pipeline, model: st
     past = [FIRST, event("u", "view", "2025-04-19", item_id="i")]
     poison = [
         event("u", "view", str(POISONED_FROM), item_id="poison", loaded_at=str(POISONED_FROM)),
+        event("u", "view", "2025-04-20 12:00:00", item_id="just late", loaded_at=str(POISONED_FROM)),
         event("u", "view", "2025-04-20", item_id="late", loaded_at=str(POISONED_FROM + timedelta(days=1))),
     ]
     assert changed_by_the_future(pipeline, past, poison, rewrite=plant)

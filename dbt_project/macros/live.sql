@@ -52,7 +52,7 @@
         {%- if node.name == 'int_snapshots__grid' %}
         {{ foretable.live_grid() }}
         {%- else %}
-        {%- set sql = namespace(text=foretable.without_catalog(kept[node.name])) -%}
+        {%- set sql = namespace(text=kept[node.name]) -%}
         {%- for other in chain -%}
             {%- set sql.text = sql.text | replace(foretable.relation_of(other), 'live__' ~ other.name) -%}
         {%- endfor %}
@@ -133,6 +133,6 @@
 {% macro keep_sql() %}
     {%- if execute and '/* replaces: ' not in (model.compiled_code or '/* replaces: ') -%}
     delete from foretable.compiled where model = '{{ model.name }}';
-    insert into foretable.compiled values ('{{ model.name }}', '{{ model.compiled_code | replace("'", "''") }}')
+    insert into foretable.compiled values ('{{ model.name }}', '{{ foretable.without_catalog(model.compiled_code) | replace("'", "''") }}')
     {%- endif -%}
 {% endmacro %}
