@@ -2,16 +2,16 @@
 
 import gzip
 import io
-import shutil
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import run_dbt
 from udfs import csv_records, json_lines, log_window
-from udfs.log_files import ColumnNames, LogFileError, csv_tables, json_tables, land
+from udfs.log_files import ColumnNames, csv_tables, json_tables, land, register_reader
 
 CONTRACT = ["user_id", "event_type", "occurred_at"]
 HEADER = b"user_id,event_type,occurred_at\n"
@@ -161,18 +161,33 @@ def test_a_file_that_cannot_be_read_is_an_error_that_names_it(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(LogFileError, match=name.replace(".", "[.]")) as error:
-        land([tmp_path / name], CONTRACT)
-    assert sentence in str(error.value)
+    with duckdb.connect() as con:
+        register_reader(con)
+        answer = con.execute("select foretable_read_log([?], ?)", [str(tmp_path / name), CONTRACT]).fetchone()
+    assert answer
+    assert answer[0]["folder"] is None
+    assert name in answer[0]["error"]
+    assert sentence in answer[0]["error"]
     assert [file.name for file in tmp_path.iterdir()] == [name], "something was left behind"
+
+
+def test_the_copy_of_a_log_is_there_until_it_is_dropped(tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_bytes(HEADER + LINE)
+    with duckdb.connect() as con:
+        register_reader(con)
+        [answer] = con.execute("select foretable_read_log([?], ?)", [str(tmp_path / "events.csv"), CONTRACT]).fetchone()
+        assert con.execute(f"select user_id from '{answer['folder']}/*.parquet'").fetchall() == [("u1",)]
+        con.execute("select foretable_drop_log(?)", [answer["folder"]])
+    assert not Path(answer["folder"]).exists()
 
 
 def test_columns_are_one_column_whatever_their_case_in_the_files_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"User_ID,Colour\nu1,red\n")
     (tmp_path / "b.jsonl").write_bytes(b'{"USER_ID": "u2", "COLOUR": "blue"}\n')
-    folder = land([tmp_path / "a.csv", tmp_path / "b.jsonl"], CONTRACT)
+    folder = tmp_path / "landed"
+    folder.mkdir()
+    land([tmp_path / "a.csv", tmp_path / "b.jsonl"], CONTRACT, folder)
     rows = rows_of([pq.read_table(file) for file in sorted(folder.iterdir())])
-    shutil.rmtree(folder)
     assert rows == [{"user_id": "u1", "Colour": "red"}, {"user_id": "u2", "Colour": "blue"}]
 
 
@@ -191,8 +206,6 @@ def test_a_data_folder_may_have_any_name_and_parts_of_mixed_line_endings(tmp_pat
         data=data,
     )
     assert run.code == 0, run.output
-    import duckdb
-
     with duckdb.connect(str(tmp_path / "shop.duckdb"), read_only=True) as con:
         found = con.execute(
             "select user_id, row_id_, rejection_reason from staging.stg_events order by all nulls last"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import shutil
 import tempfile
 import zlib
 from collections.abc import Sequence
@@ -31,17 +30,23 @@ def register_reader(con: duckdb.DuckDBPyConnection) -> None:
     """Create the functions that the macro `raw_table` calls. They belong to the database instance.
 
     foretable_read_log(files, contract columns): {folder, error}, the folder holding Parquet files of text columns.
-    foretable_drop_log(folder): removes it.
+    foretable_drop_log(folder): removes it. What is not dropped goes when the process ends.
     """
 
+    folders: dict[str, tempfile.TemporaryDirectory[str]] = {}
+
     def read(files: list[str], contract: list[str]) -> dict[str, str | None]:
+        folder = tempfile.TemporaryDirectory(prefix="foretable_log_")
         try:
-            return {"folder": str(land(files, contract)), "error": None}
+            land(files, contract, Path(folder.name))
         except (ForetableError, OSError) as error:
+            folder.cleanup()
             return {"folder": None, "error": str(error)}
+        folders[folder.name] = folder
+        return {"folder": folder.name, "error": None}
 
     def drop(folder: str) -> bool:
-        shutil.rmtree(folder)
+        folders.pop(folder).cleanup()
         return True
 
     texts = duckdb.list_type(duckdb.sqltype("VARCHAR"))
@@ -52,28 +57,22 @@ def register_reader(con: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def land(files: Sequence[str | Path], contract: Sequence[str]) -> Path:
-    """Write the records of these files as Parquet files of text columns into a new temporary folder.
+def land(files: Sequence[str | Path], contract: Sequence[str], folder: Path) -> None:
+    """Write the records of these files as Parquet files of text columns into an empty folder.
 
     A record that cannot be read has only rejection_reason and raw_text. Raises LogFileError naming the file and what to
     do where a file cannot be read at all.
     """
-    folder = Path(tempfile.mkdtemp(prefix="foretable_log_"))
     names = ColumnNames([*contract, REJECTION, RAW_TEXT])
     part = 0
-    try:
-        for file in map(Path, files):
-            read = csv_tables if ".csv" in file.suffixes[-2:] else json_tables
-            with _opened(file) as stream:
-                for table in read(stream, names, str(file)):
-                    pq.write_table(table, folder / f"{part:06}.parquet", compression="none", use_dictionary=False)
-                    part += 1
-        if not part:
-            raise LogFileError(f"{files[0]} is empty; expected a JSON object on each line")
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
-    return folder
+    for file in map(Path, files):
+        read = csv_tables if file.name.endswith((".csv", ".csv.gz")) else json_tables
+        with _opened(file) as stream:
+            for table in read(stream, names, str(file)):
+                pq.write_table(table, folder / f"{part:06}.parquet", compression="none", use_dictionary=False)
+                part += 1
+    if not part:
+        raise LogFileError(f"{files[0]} is empty; expected a JSON object on each line")
 
 
 def _opened(file: Path) -> BinaryIO:
