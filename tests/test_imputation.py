@@ -314,7 +314,7 @@ def test_a_block_that_cannot_be_meant_is_refused_with_what_is_known(refusals: st
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    return Pipeline(tmp_path_factory.mktemp("pipeline"), SETTINGS)
+    return Pipeline(tmp_path_factory.mktemp("pipeline"), SETTINGS, targets=["fitted__statistics"])
 
 
 def test_the_shipped_statistics_stay_when_the_log_after_the_cut_changes(pipeline: Pipeline) -> None:
@@ -326,10 +326,10 @@ def test_the_shipped_statistics_stay_when_the_log_after_the_cut_changes(pipeline
         for hour in range(48)
     ]
     read = "select * from fitted__statistics order by all"
-    before = pipeline.run(log, targets=["fitted__statistics"]).execute(read).fetchall()
+    before = pipeline.run(log).execute(read).fetchall()
     fitted = [row for row in before if row[5] is not None]
     assert len(fitted) > 3
-    after = pipeline.run([*log, *absurd], targets=["fitted__statistics"]).execute(read).fetchall()
+    after = pipeline.run([*log, *absurd]).execute(read).fetchall()
     assert after == before
 
 
