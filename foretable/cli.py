@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from foretable import options
 from foretable.features import features
 from foretable.load.command import load
+from foretable.reading import predictions, sql
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
     from foretable.build import Order, Report
 
 INTERRUPTED = 130
-FORMATS = ("table", "csv", "json", "parquet")
-ROWS_SHOWN = 50
-DEBUG = "foretable.debug"
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Commands(click.Group):
@@ -43,56 +39,16 @@ class Commands(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # who read the output has gone
             raise click.exceptions.Exit(1) from None
         except Exception as error:
-            if ctx.meta.get(DEBUG):
+            if ctx.meta.get(options.DEBUG):
                 raise
             from foretable.sentences import plain_exception
 
             raise click.ClickException(plain_exception(error)) from None
 
 
-def _debug(function: F) -> F:
-    def remember(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
-        ctx.find_root().meta[DEBUG] = ctx.find_root().meta.get(DEBUG, False) or value
-
-    return click.option(
-        "--debug", is_flag=True, expose_value=False, callback=remember, help="Show the traceback of an error."
-    )(function)
-
-
-def _warehouse(function: F) -> F:
-    return click.option(
-        "--warehouse",
-        type=click.Path(path_type=Path),
-        default=Path("warehouse.duckdb"),
-        show_default=True,
-        envvar="FORETABLE_WAREHOUSE",
-        show_envvar=True,
-        metavar="FILE",
-        help="The DuckDB file.",
-    )(function)
-
-
-def _shop(function: F) -> F:
-    for option in (
-        click.option(
-            "--out",
-            type=click.Path(path_type=Path),
-            default=Path("shop"),
-            show_default=True,
-            metavar="DIR",
-            help="The shop's folder.",
-        ),
-        click.option("--seed", default=7, show_default=True, help="The same seed gives the same bytes."),
-        click.option("--days", default=330, show_default=True, help="How many days the log covers, at least 60."),
-        click.option("--users", default=5000, show_default=True, help="How many users visit the simulated shop."),
-    ):
-        function = option(function)
-    return function
-
-
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="foretable", message="%(prog)s %(version)s")
-@_debug
+@options.debug
 def main() -> None:
     """Turn the event log in a warehouse into predictions that anyone can select.
 
@@ -115,8 +71,8 @@ def main() -> None:
 
 
 @main.command()
-@_shop
-@_debug
+@options.shop
+@options.debug
 def simulate(users: int, days: int, seed: int, out: Path) -> None:
     """Write a simulated shop: a raw log with known dirt, and the true probability of what comes next.
 
@@ -145,7 +101,7 @@ def simulate(users: int, days: int, seed: int, out: Path) -> None:
     metavar="FOLDER",
     help="Folder of the raw files.  [default: shop]",
 )
-@_warehouse
+@options.warehouse
 @click.option(
     "--select", multiple=True, metavar="NODES", help="Build only these, in dbt's words: pred__churn_30d, +mart__users."
 )
@@ -177,7 +133,7 @@ def simulate(users: int, days: int, seed: int, out: Path) -> None:
 @click.option(
     "--tests/--no-tests", "is_tested", default=True, show_default=True, help="Test the tables that are built."
 )
-@_debug
+@options.debug
 def build(
     source: str | None,
     data: Path | None,
@@ -238,8 +194,8 @@ def build(
 @main.command()
 @click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), required=True, metavar="DATE", help="First as_of.")
 @click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), required=True, metavar="DATE", help="Last as_of.")
-@_warehouse
-@_debug
+@options.warehouse
+@options.debug
 def backfill(first: datetime, last: datetime, warehouse: Path) -> None:
     """Add the snapshots of a range of the past to features, sequences and labels, with the settings of the last build.
 
@@ -257,9 +213,9 @@ def backfill(first: datetime, last: datetime, warehouse: Path) -> None:
 
 
 @main.command()
-@_shop
-@_warehouse
-@_debug
+@options.shop
+@options.warehouse
+@options.debug
 def demo(users: int, days: int, seed: int, out: Path, warehouse: Path) -> None:
     """Simulate a shop, build everything, and show who is likely to buy and why to trust it.
 
@@ -287,93 +243,9 @@ def demo(users: int, days: int, seed: int, out: Path, warehouse: Path) -> None:
 
 
 @main.command()
-@click.argument("query")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write to a file; Parquet needs one."
-)
-@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most so many rows.")
-@_warehouse
-@_debug
-def sql(query: str, form: str, out: Path | None, limit: int | None, warehouse: Path) -> None:
-    """Run SQL on the warehouse, read-only. With `-` the SQL is read from standard input.
-
-    pred__x are the scores, features__user what they were made from, scores.x(features) and score_x(features) score any
-    row with those columns.
-
-    \b
-    Examples:
-        foretable sql "select user_id, score from pred__purchase_30d order by score desc limit 5"
-        foretable sql "select user_id, score_purchase_30d(features) from features__user as features limit 5"
-        foretable sql "from pred__churn_30d" --format csv --out churn.csv
-        foretable sql - < question.sql
-    """
-    from foretable import query as queries
-    from foretable.project import Refusal
-
-    text = sys.stdin.read() if query == "-" else query
-    if form == "parquet" and out is None:
-        raise Refusal("Parquet goes to a file; name it with --out FILE")
-    if out is not None and not out.absolute().parent.is_dir():
-        raise Refusal(f"no folder {out.absolute().parent} to write {out.name} to; make it first")
-    with queries.open_reader(warehouse) as con:
-        _register(con)
-        cursor = queries.run_query(con, text, limit)
-        if form == "parquet":
-            assert out is not None
-            rows = queries.write_parquet(cursor, out)
-            click.echo(f"{rows:,} rows in {out}", err=True)
-        elif form in {"csv", "json"}:
-            write = queries.write_csv if form == "csv" else queries.write_json
-            if out is None:
-                write(cursor, sys.stdout)
-            else:
-                with out.open("w", encoding="utf-8", newline="") as file:
-                    write(cursor, file)
-        else:
-            _show_rows(cursor, out)
-
-
-@main.command()
-@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
-@_warehouse
-@_debug
-def predictions(form: str, warehouse: Path) -> None:
-    """List what is trained: on which rows, how good on the test snapshots beside its baselines, and what is scored.
-
-    \b
-    Examples:
-        foretable predictions
-        foretable predictions --format json
-    """
-    import csv
-    import json
-
-    from foretable.predictions import has_state, list_predictions
-    from foretable.query import json_value, open_reader
-    from ibis_features.errors import NotFoundError
-
-    with open_reader(warehouse) as con:
-        if not has_state(con):
-            raise NotFoundError(f"{warehouse} holds no predictions; train some with `foretable build`")
-        rows = list_predictions(con)
-    if form == "json":
-        click.echo(json.dumps([{name: json_value(value) for name, value in row.items()} for row in rows], indent=2))
-    elif form == "csv":
-        writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else ["prediction"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([{name: json_value(value) for name, value in row.items()} for row in rows])
-    else:
-        from foretable.results import show_predictions
-        from foretable.screen import make_console
-
-        show_predictions(make_console(), rows)
-
-
-@main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--name", help="Of the shop: lower-case letters, digits and _.  [default: the folder's name]")
-@_debug
+@options.debug
 def init(folder: Path, name: str | None) -> None:
     """Start a dbt project for a shop of your own, with an example log that builds at once.
 
@@ -394,8 +266,8 @@ def init(folder: Path, name: str | None) -> None:
     )
 
 
-main.add_command(_debug(load))
-main.add_command(_debug(features))
+for command in (load, features, sql, predictions):
+    main.add_command(command)
 
 
 def _build_console() -> Console:
@@ -462,28 +334,3 @@ def _refuse_locked(warehouse: Path) -> None:
         import duckdb
 
         duckdb.connect(str(warehouse)).close()
-
-
-def _register(con: Any) -> None:
-    """score_x for every prediction; a file without any is still worth asking."""
-    from models_ml.registry import has_registry
-    from udfs import register
-
-    if has_registry(con):
-        register(con)
-
-
-def _show_rows(cursor: Any, out: Path | None) -> None:
-    from rich.console import Console
-
-    from foretable.query import some_rows
-    from foretable.screen import make_console, show_rows
-
-    names, rows, has_more = some_rows(cursor, ROWS_SHOWN)
-    if out is None:
-        show_rows(make_console(), rows, columns=names)
-    else:
-        with out.open("w", encoding="utf-8") as file:
-            show_rows(Console(file=file, highlight=False), rows, columns=names)
-    more = f"the first {ROWS_SHOWN} rows; write all of them with --format csv --out FILE"
-    click.echo(more if has_more else f"{len(rows)} row{'s' if len(rows) != 1 else ''}", err=True)

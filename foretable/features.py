@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from foretable import options
+
 SHOWN = ("feature", "type", "owner", "version", "has history", "description")
 
 
@@ -18,16 +20,8 @@ SHOWN = ("feature", "type", "owner", "version", "has history", "description")
     metavar="FILE",
     help="dbt's manifest.json.  [default: what the last build recorded in the warehouse]",
 )
-@click.option(
-    "--warehouse",
-    type=click.Path(path_type=Path),
-    default=Path("warehouse.duckdb"),
-    show_default=True,
-    envvar="FORETABLE_WAREHOUSE",
-    show_envvar=True,
-    metavar="FILE",
-    help="The DuckDB file.",
-)
+@options.warehouse
+@options.debug
 def features(entity: str | None, form: str, manifest: Path | None, warehouse: Path) -> None:
     """List the features (of one ENTITY) with type, description, owner, version and lineage.
 

@@ -215,7 +215,8 @@ def test_taobao_keeps_the_days_of_its_collection_in_beijing_time(tmp_path: Path)
         variables={"source": "taobao"},
     )
     assert run.code == 0, run.output
-    assert query(tmp_path, "select count(*) from staging.stg_events") == [(84_440,)]
+    kept = query(tmp_path, "select rejection_reason, count(*) from staging.stg_events group by 1 order by 1")
+    assert kept == [("outside_collection_period", 35), (None, 84_440)]
     tested = query(
         tmp_path, "select count(*), count(*) filter (purchased_1d) from labels__purchase_1d where as_of = '2017-12-03'"
     )

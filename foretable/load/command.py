@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from foretable import options
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -35,16 +37,7 @@ def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--table", metavar="NAME", help="Into which table of the schema raw.  [default: by name, else events]")
-@click.option(
-    "--warehouse",
-    type=click.Path(path_type=Path),
-    default=Path("warehouse.duckdb"),
-    show_default=True,
-    envvar="FORETABLE_WAREHOUSE",
-    show_envvar=True,
-    metavar="FILE",
-    help="The DuckDB file; made where there is none.",
-)
+@options.warehouse
 @click.option("--format", "form", type=click.Choice(FORMATS), help="What the files are.  [default: by their endings]")
 @click.option("--record-tag", metavar="TAG", help="XML: the element that is one row.")
 @click.option("--from", "origin", metavar="TABLE", help="Postgres: the table or view, such as public.events.")
@@ -73,6 +66,7 @@ def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str
     help="API, Postgres: rows a transaction.",
 )
 @click.option("--again", is_flag=True, help="Load files that changed once more, an API or a table from its start.")
+@options.debug
 def load(
     sources: tuple[str, ...],
     table: str | None,
