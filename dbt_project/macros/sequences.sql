@@ -1,32 +1,46 @@
-{#
-    The lists that tell of an entity's events, and the field of an event that each is made of. Gaps and hours are worked out
-    once an event, and not once a snapshot.
-#}
+{# The lists that tell of an entity's events, and the field of an event that each is made of. #}
 {% macro list_columns() %}
     {{- return({
         'event_types': 'event_type', 'item_ids': 'item_id', 'category_ids': 'category_id', 'prices': 'price',
-        'gaps_seconds': 'gap_seconds', 'hours': 'hour', 'occurred_us': 'microseconds',
+        'gaps_seconds': 'gap_seconds', 'hours': 'hour',
     }) -}}
 {% endmacro %}
 
 
-{# Events as parallel lists, oldest first, one row a group of keys, as a query. events: CTE. #}
+{# What the lists hold of one event, for a select list. previous_us: the instant of the event before, in microseconds. #}
+{% macro listed_fields(events, previous_us) -%}
+    {{ events }}.event_type,
+    {{ events }}.item_id,
+    {{ events }}.category_id,
+    {{ events }}.price,
+    coalesce((epoch_us({{ events }}.occurred_at) - {{ previous_us }}) / 1000000.0, 0) as gap_seconds,
+    hour({{ events }}.occurred_at)::integer as hour,
+    epoch_us({{ events }}.occurred_at) as microseconds
+{%- endmacro %}
+
+
+{#
+    Events as parallel lists, one row a group of keys, as a query. Lists that are ordered while they are collected would
+    need many times the memory and time: so structs are collected and sorted.
+
+    events: CTE with listed_fields and `position`, which orders them
+#}
 {% macro event_lists(events, keys) -%}
     select
         {{ keys | join(', ') }},
-        {%- for column, field in foretable.list_columns().items() if column != 'gaps_seconds' %}
+        {%- for column, field in foretable.list_columns().items() %}
         list_transform(history, lambda event: event.{{ field }}) as {{ column }},
         {%- endfor %}
-        [0::double] || list_transform(
-            list_zip(occurred_us[2:], occurred_us[:-2]),
-            lambda pair: (pair[1] - pair[2]) / 1000000.0
-        ) as gaps_seconds
+        list_transform(history, lambda event: event.microseconds) as occurred_us
     from (
         select
             {{ keys | join(', ') }},
             list_sort(list({
-                'microseconds': epoch_us(occurred_at), 'row_id': row_id, 'event_type': event_type, 'item_id': item_id,
-                'category_id': category_id, 'price': price, 'hour': hour(occurred_at)::integer
+                'position': position,
+                {%- for field in foretable.list_columns().values() %}
+                '{{ field }}': {{ field }},
+                {%- endfor %}
+                'microseconds': microseconds
             })) as history
         from {{ events }}
         group by {{ keys | join(', ') }}
@@ -35,23 +49,48 @@
 
 
 {#
-    The columns of a sequence table, for a select list: up to so many events that end with the one at position `last`.
-    The first event of a sequence has no gap before it.
+    The sequences of groups of events, as two CTEs; the last is `sequences`, with the keys and the columns of a sequence
+    table. Of each group only its last events are collected, so that one with a million of them needs no memory for it.
+
+    events: CTE of events. keys: the columns that make a group; as_of is one.
 #}
-{% macro sequence_ending_at(lists, last) -%}
-    {%- set first = 'greatest(' ~ last ~ ' - ' ~ foretable.setting('sequence_length') ~ ', 0) + 1' -%}
-    {%- for column in foretable.list_columns() if column not in ['occurred_us', 'gaps_seconds'] %}
-    list_slice({{ lists }}.{{ column }}, {{ first }}, {{ last }}) as {{ column }},
-    {%- endfor %}
-    [0::double] || list_slice({{ lists }}.gaps_seconds, {{ first }} + 1, {{ last }}) as gaps_seconds,
-    {{ lists }}.occurred_us[{{ last }}] as last_occurred_us
+{% macro sequences_of(events, keys) -%}
+numbered as (
+    select
+        {%- for key in keys %}
+        events.{{ key }},
+        {%- endfor %}
+        {{ foretable.listed_fields('events', 'lead(epoch_us(events.occurred_at)) over newest_first') }},
+        -row_number() over newest_first as position
+    from {{ events }} as events
+    window newest_first as (
+        partition by {% for key in keys %}events.{{ key }}{{ ', ' if not loop.last }}{% endfor %}
+        order by events.occurred_at desc, events.row_id desc
+    )
+    qualify position >= -{{ foretable.setting('sequence_length') }}
+),
+
+listed as (
+    {{ foretable.event_lists('numbered', keys) }}
+),
+
+sequences as (
+    select
+        {%- for key in keys if key != 'as_of' %}
+        {{ key }},
+        {%- endfor %}
+        {%- for column in foretable.list_columns() if column != 'gaps_seconds' %}
+        {{ column }},
+        {%- endfor %}
+        {{ foretable.without_first_gap('gaps_seconds') }} as gaps_seconds,
+        (epoch_us(as_of) - occurred_us[-1]) / 1000000.0 as seconds_since_last_event,
+        as_of
+    from listed
+)
 {%- endmacro %}
 
 
-{# The columns of a sequence table from those of sequence_ending_at and as_of, for a select list. #}
-{% macro sequence_of_picked() -%}
-    {%- for column in foretable.list_columns() if column != 'occurred_us' %}
-    {{ column }},
-    {%- endfor %}
-    (epoch_us(as_of) - last_occurred_us) / 1000000.0 as seconds_since_last_event
+{# The first event of a sequence has no gap before it. #}
+{% macro without_first_gap(gaps) -%}
+    [0::double] || list_slice({{ gaps }}, 2, -1)
 {%- endmacro %}

@@ -4,26 +4,6 @@ with events as (
     {{ events_of_sessions() }}
 ),
 
-histories as (
-    {{ event_lists('events', ['user_id', 'session_id', 'as_of']) }}
-),
-
-picked as (
-    select
-        histories.user_id,
-        histories.session_id,
-        {{ sequence_ending_at('histories', 'len(histories.occurred_us)') }},
-        histories.as_of
-    from histories
-),
-
-sequences as (
-    select
-        user_id,
-        session_id,
-        {{ sequence_of_picked() }},
-        as_of
-    from picked
-)
+{{ sequences_of('events', ['user_id', 'session_id', 'as_of']) }}
 
 select * from sequences

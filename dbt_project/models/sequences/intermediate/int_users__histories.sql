@@ -1,6 +1,6 @@
--- One row a user: all kept events, oldest first, as parallel lists. Lists that are ordered while they are collected
--- would need many times the memory, and all users at once too: so structs are collected and sorted, a bucket of users
--- at a time.
+-- One row a user and block of as many kept events as a sequence has at most, oldest first, as parallel lists. A sequence
+-- ends in one block and starts in the same or the one before, so that a user with a million events costs no more than
+-- others do. What a whole table needs is collected a bucket of users at a time.
 {{ config(materialized='grown') }}
 
 {%- set is_grown = grows() %}
@@ -17,8 +17,18 @@ with events as (
         and {{ touched }} {%- endif %}
 ),
 
+numbered as (
+    select
+        events.user_id,
+        {{ listed_fields('events', 'lag(epoch_us(events.occurred_at)) over history') }},
+        row_number() over history as position,
+        ((position - 1) // {{ setting('sequence_length') }})::integer as block
+    from events
+    window history as (partition by events.user_id order by events.occurred_at, events.row_id)
+),
+
 histories as (
-    {{ event_lists('events', ['user_id']) }}
+    {{ event_lists('numbered', ['user_id', 'block']) }}
 )
 
 select * from histories
