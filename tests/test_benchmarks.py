@@ -120,6 +120,16 @@ def test_pandas_is_asked_for_every_window_and_type_that_our_models_count(small_s
     assert counted <= {name for name, *_ in theirs} & set(ours)
 
 
+def written_out(shop: Shop, folder: Path) -> Path:
+    """A copy of the warehouse in which the view of sequences is a table, so that a cell of it can be changed."""
+    warehouse = folder / "ours.duckdb"
+    warehouse.write_bytes(shop.warehouse.read_bytes())
+    with duckdb.connect(str(warehouse)) as con:
+        con.execute("create table written as from sequences__user; drop view sequences__user")
+        con.execute("alter table written rename to sequences__user")
+    return warehouse
+
+
 @pytest.mark.parametrize(
     ("model", "change", "column"),
     [
@@ -131,8 +141,7 @@ def test_pandas_is_asked_for_every_window_and_type_that_our_models_count(small_s
     ],
 )
 def test_a_cell_that_differs_is_counted(small_shop: Shop, tmp_path: Path, model: str, change: str, column: str) -> None:
-    warehouse = tmp_path / "ours.duckdb"
-    warehouse.write_bytes(small_shop.warehouse.read_bytes())
+    warehouse = written_out(small_shop, tmp_path)
     with duckdb.connect(str(warehouse)) as con:
         con.execute(f"update {model} set {change} where rowid = (select max(rowid) from {model})")
     compared = Compared()
@@ -141,8 +150,7 @@ def test_a_cell_that_differs_is_counted(small_shop: Shop, tmp_path: Path, model:
 
 
 def test_a_row_that_is_missing_on_one_side_is_counted(small_shop: Shop, tmp_path: Path) -> None:
-    warehouse = tmp_path / "ours.duckdb"
-    warehouse.write_bytes(small_shop.warehouse.read_bytes())
+    warehouse = written_out(small_shop, tmp_path)
     with duckdb.connect(str(warehouse)) as con:
         con.execute("delete from sequences__user where rowid = (select max(rowid) from sequences__user)")
     compared = Compared()

@@ -11,17 +11,32 @@ unsettled_events as (
     {{ events_of_unsettled() }}
 ),
 
+-- Up to which of the snapshots a sight is the last one.
+last_snapshots as (
+    select
+        days.hidden_on,
+        max(instants.as_of)::date as last_on
+    from (select distinct hidden_on from {{ ref('int_users__sights') }}) as days
+    inner join (select distinct as_of from snapshots) as instants
+        on instants.as_of <= days.hidden_on
+    group by days.hidden_on
+),
+
+-- Few sights are the last one at any snapshot, and many of a day up to the same one: these are counted together.
 sights as (
     select
-        user_id,
+        sights.user_id,
         true as is_settled,
         {%- for thing in things %}
-        (thing = '{{ thing }}')::utinyint as distinct_{{ thing }}_count,
+        sum((sights.thing = '{{ thing }}')::utinyint)::integer as distinct_{{ thing }}_count,
         {%- endfor %}
-        occurred_on,
-        occurred_on as known_on,
-        hidden_on
-    from {{ ref('int_users__sights') }}
+        sights.occurred_on,
+        sights.occurred_on as known_on,
+        last_snapshots.last_on as hidden_on
+    from {{ ref('int_users__sights') }} as sights
+    inner join last_snapshots
+        on sights.hidden_on = last_snapshots.hidden_on and sights.occurred_on < last_snapshots.last_on
+    group by sights.user_id, sights.occurred_on, last_snapshots.last_on
     {%- for thing, column in things.items() %}
     union all by name
     select
