@@ -32,11 +32,11 @@
 
 
 {#
-    n · ln n of a count, 0 for 0: what an entropy is summed of. A decimal, so that the order of the rows leaves no
-    trace.
+    n · ln n of a count in whole millionths, 0 for 0: what an entropy is summed of. Whole numbers, whose sum is exact
+    below 2^53, so that the order of the rows leaves no trace; a decimal would take ten times as long.
 #}
 {% macro count_log_count(count) -%}
-    ({{ count }} * ln(greatest({{ count }}, 1)))::decimal(38, 9)
+    case when {{ count }} > 1 then round({{ count }} * ln({{ count }}) * 1000000) else 0 end
 {%- endmacro %}
 
 
@@ -48,7 +48,7 @@
 {% macro entropy_of_sums(total, count_log_counts) -%}
     case
         when {{ total }} > 0
-            then round(greatest(ln({{ total }}) - {{ count_log_counts }}::double / {{ total }}, 0), 6)
+            then round(greatest(ln({{ total }}) - {{ count_log_counts }} / 1000000.0 / {{ total }}, 0), 6)
     end
 {%- endmacro %}
 

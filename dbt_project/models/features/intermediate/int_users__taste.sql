@@ -35,12 +35,13 @@ sights as (
     {%- endfor %}
 ),
 
--- Numbers in the order of the ids, which are lighter to group by.
+-- Numbers are lighter to join and to group by than ids. Those of brands are odd, those of categories even, and both are
+-- in the order of the ids.
 things as materialized (
     select
         thing,
         thing_id,
-        row_number() over (order by thing, thing_id) as number
+        2 * row_number() over (partition by thing order by thing_id) + (thing = 'brand')::integer as number
     from (
         select distinct
             thing,
@@ -49,47 +50,74 @@ things as materialized (
     ) as met
 ),
 
-spots as materialized (
+keys as materialized (
     select
         *,
-        row_number() over () as spot
-    from snapshots
+        row_number() over () as key
+    from (
+        select distinct
+            user_id,
+            is_settled
+        from snapshots
+    )
 ),
 
-counts as (
+spots as materialized (
     select
-        spots.spot,
-        things.thing = 'brand' as is_brand,
+        snapshots.*,
+        keys.key,
+        snapshots.as_of::date as as_on,
+        row_number() over () as spot
+    from snapshots
+    inner join keys
+        on snapshots.user_id = keys.user_id and snapshots.is_settled = keys.is_settled
+),
+
+numbered as materialized (
+    select
+        keys.key,
         things.number,
-        {%- for days in profile_windows() %}
-        sum(
-            case when sights.occurred_on >= {{ window_start(days, 'spots') }} then sights.event_count else 0 end::double
-        ) as count_{{ days }}d,
-        {%- endfor %}
-        sum(sights.event_count::double) as count_lifetime
+        sights.event_count::double as event_count,
+        sights.occurred_on,
+        sights.known_on,
+        sights.hidden_on
     from sights
     inner join things
         on sights.thing = things.thing and sights.thing_id = things.thing_id
+    inner join keys
+        on sights.user_id = keys.user_id and sights.is_settled = keys.is_settled
+),
+
+-- A cell is a spot and a thing in one integer.
+counts as (
+    select
+        spots.spot * 2147483648 + numbered.number as cell,
+        {%- for days in profile_windows() %}
+        sum(case when spots.as_on - numbered.occurred_on <= {{ days }} then numbered.event_count else 0 end) as count_{{ days }}d,
+        {%- endfor %}
+        sum(numbered.event_count) as count_lifetime
+    from numbered
     inner join spots
         on
-            sights.user_id = spots.user_id and sights.is_settled = spots.is_settled
-            and {{ known_before('sights', 'spots') }}
-    group by spots.spot, is_brand, things.number
+            numbered.key = spots.key
+            and numbered.known_on < spots.as_on
+            and spots.as_on <= numbered.hidden_on
+    group by cell
 ),
 
 -- The largest count and the smallest number that has it, in one integer: the count times 2^32, less the number.
 tastes as (
     select
-        spot,
-        is_brand,
+        cell >> 31 as spot,
+        (cell & 1) = 1 as is_brand,
         {%- for window in profile_suffixes() %}
         {{- ',' if not loop.first }}
         sum(count_{{ window }}) as total_{{ window }},
         sum({{ count_log_count('count_' ~ window) }}) as count_log_count_{{ window }},
-        max(count_{{ window }}::bigint * 4294967296 - number) as largest_{{ window }}
+        max(count_{{ window }}::bigint * 4294967296 - (cell & 2147483647)) as largest_{{ window }}
         {%- endfor %}
     from counts
-    group by spot, is_brand
+    group by all
 ),
 
 unpacked as (
@@ -98,7 +126,7 @@ unpacked as (
         {%- for window in profile_suffixes() %}
         {{- ',' if not loop.first }}
         (largest_{{ window }} + 4294967295) >> 32 as top_count_{{ window }},
-        (-largest_{{ window }}) & 4294967295 as top_number_{{ window }}
+        case when largest_{{ window }} > 0 then (-largest_{{ window }}) & 4294967295 end as top_number_{{ window }}
         {%- endfor %}
     from tastes
 ),
@@ -127,9 +155,7 @@ measured as (
         on spots.spot = {{ thing }}_taste.spot and {{ 'not ' if thing == 'category' }}{{ thing }}_taste.is_brand
     {% for window in favourite_suffixes -%}
     left join things as {{ thing }}_{{ window }}
-        on
-            {{ thing }}_taste.top_number_{{ window }} = {{ thing }}_{{ window }}.number
-            and {{ thing }}_taste.top_count_{{ window }} > 0
+        on {{ thing }}_taste.top_number_{{ window }} = {{ thing }}_{{ window }}.number
     {% endfor -%}
     {% endfor -%}
 )
