@@ -106,19 +106,12 @@ class Team:
         assert run.code == 0, run.output
 
     def say(self, block: dict[str, Any]) -> None:
-        statistics_test = {"relation": "ref('team_measured')", "of": "team_features"}
+        tests = [{"foretable.fitted_on_training_rows": {"arguments": {"relation": "ref('team_measured')"}}}]
+        kept = {"materialized": "table", "post-hook": "{{ foretable.keep_sql() }}"}
         models = [
             {"name": "team_measured", "config": {"materialized": "table"}},
-            {
-                "name": "team_statistics",
-                "config": {"materialized": "table"},
-                "data_tests": [{"foretable.fitted_on_training_rows": {"arguments": statistics_test}}],
-            },
-            {
-                "name": "team_neighbours",
-                "config": {"materialized": "table"},
-                "data_tests": ["foretable.fitted_on_training_rows"],
-            },
+            {"name": "team_statistics", "config": kept, "data_tests": tests},
+            {"name": "team_neighbours", "config": kept, "data_tests": tests},
             {"name": "team_features", "config": {"meta": block}},
         ]
         (self.project / "models" / "team.yml").write_text(yaml.safe_dump({"models": models}))

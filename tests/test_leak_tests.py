@@ -10,7 +10,7 @@ import duckdb
 import pytest
 import yaml
 
-from tests.conftest import DBT_PROJECT, DbtRun, Shop, run_dbt
+from tests.conftest import DBT_PROJECT, ROOT, DbtRun, Shop, run_dbt
 from udfs.leak_tests import label_shuffle, tautologies
 from udfs.sentiment import register_sentiment
 
@@ -51,7 +51,7 @@ CENSORED: dict[str, Any] = {"foretable.censored_labels": {"arguments": {"horizon
 
 MODELS: dict[str, tuple[str, Any, str]] = {
     # name: (SQL, test, what its faults say; nothing where it is clean)
-    "seen_clean": (SEEN.format(bound="events.known_on < snapshots.as_of and events.is_kept"), POISON, ""),
+    "seen_clean": (SEEN.format(bound="{{ foretable.known_before('events', 'snapshots') }}"), POISON, ""),
     "seen_at_as_of": (
         SEEN.format(bound="events.known_on <= snapshots.as_of"),
         POISON,
@@ -62,7 +62,8 @@ MODELS: dict[str, tuple[str, Any, str]] = {
         POISON,
         "seen_by_time: largest_price knows at",
     ),
-    "seen_through_a_view": ("select * from {{ ref('seen_at_as_of') }}", POISON, "seen_through_a_view: seen_count knows"),
+    "seen_below": (SEEN.format(bound="events.known_on <= snapshots.as_of"), None, ""),
+    "seen_through_a_view": ("select * from {{ ref('seen_below') }}", POISON, "seen_through_a_view: seen_count knows"),
     "seen_of_items": ("select * from {{ ref('features__item') }}", None, ""),
     "seen_long_ago": (
         SEEN.format(bound="events.known_on < date '2025-02-01'"),
@@ -76,7 +77,7 @@ MODELS: dict[str, tuple[str, Any, str]] = {
         "fitted_over_all: moves with what comes after the cut: .*event_count_30d",
     ),
     "fitted_too_far": (FITTED.format(which="true"), FITTED_TEST, "fitted_too_far: its range reaches"),
-    "told_clean": ("select user_id, recency_days, as_of from {{ ref('features__user') }}", TAUTOLOGY, ""),
+    "untold": ("select user_id, recency_days, as_of from {{ ref('features__user') }}", TAUTOLOGY, ""),
     "told": (
         """
         select features.user_id, labels.purchased_30d as again, 1 - labels.purchased_30d::integer as turned,
@@ -108,6 +109,15 @@ MODELS: dict[str, tuple[str, Any, str]] = {
 COLUMN_TESTS = ("label_clean", "label_false", "label_lost")
 
 
+def example_of_the_docs() -> tuple[str, str]:
+    """The model and the YAML of the complete example."""
+    page = (ROOT / "docs" / "leak-tests.md").read_text(encoding="utf-8").split("## A complete example")[1]
+    sql, said = (re.search(rf"```{language}\n(.*?)```", page, re.DOTALL) for language in ("sql", "yaml"))
+    assert sql
+    assert said
+    return sql[1], said[1]
+
+
 def write_team(folder: Path) -> None:
     models = folder / "models"
     models.mkdir(parents=True)
@@ -119,13 +129,16 @@ def write_team(folder: Path) -> None:
             entry["columns"] = [{"name": "purchased_30d", "data_tests": [test]}]
         elif name == "seen_of_items":
             entry["data_tests"] = [{"foretable.future_poison": {"arguments": {"keys": ["item_id"]}}}]
-        else:
+        elif test:
             entry["data_tests"] = [test]
         entries.append(entry)
     (models / "unkept").mkdir()
     (models / "unkept" / "unknown.sql").write_text(MODELS["seen_clean"][0])
     (models / "unkept" / "elsewhere.sql").write_text("select 'u' as user_id, timestamp '2025-01-01' as as_of")
     entries += [{"name": name, "data_tests": [POISON]} for name in ("unknown", "elsewhere")]
+    sql, said = example_of_the_docs()
+    (models / "carts.sql").write_text(sql)
+    entries += yaml.safe_load(said)["models"]
     (models / "team.yml").write_text(yaml.safe_dump({"models": entries}))
     kept = {"+materialized": "table", "+post-hook": "{{ foretable.keep_sql() }}"}
     project = {"name": "team", "version": "1.0", "profile": "foretable"}
@@ -147,7 +160,6 @@ class Built:
         assert run_dbt("deps", warehouse=self.warehouse, project=folder / "team").code == 0
         self.run: DbtRun = run_dbt(
             *("build", "--select", "package:team", "test_name:future_poison", "test_name:label_shuffle"),
-            *("--exclude", "pred__purchase_30d,resource_type:model", "--indirect-selection", "cautious"),
             warehouse=self.warehouse, data=shop.data, project=folder / "team", variables={"leak_tests": True},
         )  # fmt: skip
         self.statuses: Mapping[str, str] = self.run.results()
@@ -169,7 +181,7 @@ def built(tiny_shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [name for name in MODELS if name != "seen_below"])
 def test_a_planted_leak_is_told_with_its_place_and_a_clean_model_passes(built: Built, model: str) -> None:
     test = MODELS[model][1] or POISON
     name = next(iter(test)).removeprefix("foretable.")
@@ -191,6 +203,12 @@ def test_the_future_changes_nothing_in_the_shipped_tables(built: Built, model: s
     keys = "user_id|item_id|category_id"
     found = [s for test, s in built.statuses.items() if re.search(rf"future_poison_{model}_({keys})", test)]
     assert found == ["pass"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["future_poison", "no_tautology"])
+def test_the_example_of_the_docs_passes(built: Built, name: str) -> None:
+    assert built.status(name, "carts") == "pass"
 
 
 @pytest.mark.slow

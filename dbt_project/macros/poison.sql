@@ -1,14 +1,14 @@
 {#
-    The log with absurd rows that become known at `cut` and after it: users, items, sessions and event ids that are there
+    The log with absurd rows that become known at `cut` and after it, up to `until`: users, items, sessions and event ids that are there
     and others that are not, prices and quantities beyond measure, new versions of attributes, campaigns, reviews and,
     where snapshots see what was known, late rows and corrections of rows from before the cut. Staging tables by name,
     each as a query of its own columns.
 
-    cut: an instant as SQL. rows: how many events are added, about.
+    cut, until: instants as SQL. rows: how many events are added, about.
 #}
-{% macro poisons(cut, rows) %}
+{% macro poisons(cut, until, rows) %}
     {{- return({
-        'stg_events': foretable.poisoned_events(cut, rows),
+        'stg_events': foretable.poisoned_events(cut, until, rows),
         'stg_reviews': foretable.poisoned_reviews(cut),
         'stg_users': foretable.poisoned_versions('stg_users', 'user_id', cut, {
             'region': "'poison'", 'city': "'poison'", 'gender': "'poison'", 'occupation': "'poison'",
@@ -47,7 +47,7 @@
 {% endmacro %}
 
 
-{% macro poisoned_events(cut, rows) -%}
+{% macro poisoned_events(cut, until, rows) -%}
 {%- set is_known_mode = foretable.setting('as_of_mode') == 'known' -%}
     with staged as (
         select * from {{ foretable.staged('stg_events') }}
@@ -61,12 +61,16 @@
         {{ foretable.some_of('stg_events', 'item_id', 30, 7) }}
     ),
 
-    last_sessions as (
+    -- What each user did last before the cut, and before the last snapshot that is compared.
+    last_events as (
         select
             user_id,
-            arg_max(session_id, (occurred_at, row_id)) as session_id
+            {%- for column in ['session_id', 'item_id'] %}
+            arg_max({{ column }}, (occurred_at, row_id)) filter (where occurred_at < {{ cut }}) as {{ column }}_before,
+            arg_max({{ column }}, (occurred_at, row_id)) as {{ column }}_after,
+            {%- endfor %}
         from staged
-        where rejection_reason is null and occurred_at < {{ cut }}
+        where rejection_reason is null and occurred_at < {{ until }}
         group by user_id
     ),
 
@@ -74,7 +78,13 @@
         select
             users.user_id,
             users.number,
-            turns.turn
+            turns.turn,
+            turns.turn % 2 = 1 as is_late_in_time,
+            -- The first of each user lies at the cut itself, every other one in the hours before the last snapshot.
+            case
+                when turns.turn % 2 = 0 then {{ cut }} + to_minutes(29 * (turns.turn % 48))
+                else greatest({{ until }} - to_minutes(13 * (turns.turn % 96)), {{ cut }})
+            end as known_at
         from users
         cross join range({{ [rows // 100, 1] | max }}) as turns (turn)
     ),
@@ -84,14 +94,20 @@
             md5('poison ' || numbered.number || ' ' || numbered.turn)::uuid as row_id,
             'poison ' || numbered.number || ' ' || numbered.turn as event_id,
             numbered.user_id,
-            case numbered.turn % 3
-                when 0 then last_sessions.session_id
-                when 1 then 'poison ' || numbered.user_id
+            case
+                when numbered.turn % 5 = 4 then null
+                when numbered.turn % 5 = 3 then 'poison ' || numbered.user_id
+                when numbered.is_late_in_time then last_events.session_id_after
+                else last_events.session_id_before
             end as session_id,
             {{ foretable.text_list(foretable.poison_event_types()) }}[
                 ((numbered.number + numbered.turn) % {{ foretable.poison_event_types() | length }} + 1)::integer
             ] as event_type,
-            items.item_id,
+            case
+                when numbered.turn % 3 > 0 then items.item_id
+                when numbered.is_late_in_time then last_events.item_id_after
+                else last_events.item_id_before
+            end as item_id,
             'poison' as query,
             'poison' as channel,
             'poison' as device,
@@ -100,17 +116,14 @@
             999::double as quantity,
             999999::double as price,
             999999::double as duration_seconds,
-            -- The first of each user lies at the cut itself.
-            {{ cut }} + to_minutes(29 * (numbered.turn % 48)) as known_at,
+            numbered.known_at,
+            numbered.known_at
             {%- if is_known_mode %}
-            {{ cut }} + to_minutes(29 * (numbered.turn % 48))
-            - case when numbered.turn % 4 = 3 then to_days((numbered.turn % 40)::integer) else interval '0 days' end
-            {%- else %}
-            {{ cut }} + to_minutes(29 * (numbered.turn % 48))
+            - case when numbered.turn % 8 = 6 then to_days((numbered.turn % 40)::integer) else interval '0 days' end
             {%- endif %} as occurred_at
         from numbered
-        left join last_sessions
-            on numbered.user_id = last_sessions.user_id
+        left join last_events
+            on numbered.user_id = last_events.user_id
         left join items
             on (numbered.number * 7 + numbered.turn) % 38 = items.number
     )

@@ -3,7 +3,7 @@
     between it and the staging tables are computed twice, by their own SQL: over the log as it is, and over the log with the
     poison. One row a column and as_of that moves.
 
-    It fails, too, where the poison changes nothing after the cut either: then nothing was tried.
+    It fails, too, where the poison changes no row after the cut either: then nothing was tried.
 
     model           a table of one row an entity and as_of, on foretable's staging tables at any distance. Between them,
                     models keep their SQL by the post-hook foretable.keep_sql()
@@ -47,7 +47,7 @@
 {%- set columns = foretable.columns_of_relation(model) | reject('in', (keys + [as_of]) | map('tojson')) | list -%}
 with {{ foretable.chain_ctes(chain, 'clean', kept, {}, instants) }},
 
-{{ foretable.chain_ctes(chain, 'poisoned', kept, foretable.poisons(cut, rows), instants) }},
+{{ foretable.chain_ctes(chain, 'poisoned', kept, foretable.poisons(cut, later[-1], rows), instants) }},
 
 before as (
     select
@@ -85,12 +85,20 @@ moved as (
     unpivot compared on * exclude (foretable__as_of) into name column_name value row_count
 ),
 
-later as (
+changed_later as (
     select * from poisoned__{{ node.name }}
     where {{ as_of }} > {{ cut }}
     except
     select * from clean__{{ node.name }}
     where {{ as_of }} > {{ cut }}
+),
+
+-- Rows that are there without the poison, too: a new entity alone shows nothing of how rows are computed.
+later as (
+    select changed_later.*
+    from changed_later
+    semi join clean__{{ node.name }} as clean
+        on {{ foretable.is_same('changed_later', 'clean', keys + [as_of]) }}
 ),
 
 faults as (
