@@ -374,9 +374,7 @@ def _category_auc(train: Examples, name: str) -> float:
     )
     counted = table.group_by("value").aggregate(rows=ibis._.count(), positive=ibis._.label.sum())
     counts = counted.limit(LEAK_CATEGORIES + 2).to_pyarrow()
-    return _rates_auc(
-        counts["positive"].to_numpy().astype(np.float64), counts["rows"].to_numpy().astype(np.float64)
-    )
+    return _rates_auc(counts["positive"].to_numpy().astype(np.float64), counts["rows"].to_numpy().astype(np.float64))
 
 
 def _values_auc(column: pa.Array, labels: np.ndarray) -> float:

@@ -85,7 +85,14 @@ class Team:
         events = [{"user_id": "u", "event_type": "view", "occurred_at": day} for day in (datetime(2025, 1, 1), NEWEST)]
         pq.write_table(pa.Table.from_pylist(events), folder / "shop" / "events.parquet")
         (self.project / "dbt_project.yml").write_text(
-            yaml.safe_dump({"name": "team", "version": "1.0", "profile": "foretable"})
+            yaml.safe_dump(
+                {
+                    "name": "team",
+                    "version": "1.0",
+                    "profile": "foretable",
+                    "models": {"team": {"+post-hook": "{{ foretable.keep_sql() }}"}},
+                }
+            )
         )
         (self.project / "packages.yml").write_text(yaml.safe_dump({"packages": [{"local": str(DBT_PROJECT)}]}))
         (self.project / "profiles.yml").write_text((DBT_PROJECT / "profiles.yml").read_text())
@@ -107,11 +114,11 @@ class Team:
 
     def say(self, block: dict[str, Any]) -> None:
         tests = [{"foretable.fitted_on_training_rows": {"arguments": {"relation": "ref('team_measured')"}}}]
-        kept = {"materialized": "table", "post-hook": "{{ foretable.keep_sql() }}"}
+        table = {"materialized": "table"}
         models = [
             {"name": "team_measured", "config": {"materialized": "table"}},
-            {"name": "team_statistics", "config": kept, "data_tests": tests},
-            {"name": "team_neighbours", "config": kept, "data_tests": tests},
+            {"name": "team_statistics", "config": table, "data_tests": tests},
+            {"name": "team_neighbours", "config": table, "data_tests": tests},
             {"name": "team_features", "config": {"meta": block}},
         ]
         (self.project / "models" / "team.yml").write_text(yaml.safe_dump({"models": models}))

@@ -1,4 +1,4 @@
-"""The leak tests on a team's own models: each is silent on a clean one, and names the place of a leak that is planted."""
+"""The leak tests on a team's own models: silent on a clean one, and they name the place of a leak that is planted."""
 
 import re
 import shutil
@@ -170,7 +170,7 @@ class Built:
         return found[0]
 
     def test_sql(self, name: str) -> str:
-        found = [file for file in (self.run.target / "compiled").rglob(f"*{name}*.sql")]
+        found = list((self.run.target / "compiled").rglob(f"*{name}*.sql"))
         assert len(found) == 1, found
         return found[0].read_text()
 
@@ -252,7 +252,10 @@ def test_the_counts_of_labels_are_a_table(built: Built) -> None:
     with duckdb.connect(str(built.warehouse), read_only=True) as con:
         wrong, censored = con.execute(
             """
-            select count(*) filter (row_count <> labelled_count + censored_count or is_censored <> (labelled_count = 0)),
+            select
+                count(*) filter (
+                    row_count <> labelled_count + censored_count or is_censored <> (labelled_count = 0)
+                ),
                 count(*) filter (is_censored)
             from labels__censored
             """
@@ -276,7 +279,13 @@ def test_the_counts_of_labels_are_a_table(built: Built) -> None:
 
 # The two that compute in Python, on rows of their own
 
-CONFIG = {"entity": "user_id", "label": "bought", "horizon_days": 30, "model": "xgboost", "params": {"n_estimators": 20}}
+CONFIG = {
+    "entity": "user_id",
+    "label": "bought",
+    "horizon_days": 30,
+    "model": "xgboost",
+    "params": {"n_estimators": 20},
+}
 
 
 @pytest.fixture

@@ -34,8 +34,8 @@ SHUFFLE_RESAMPLES = 4_000
 def register_leak_tests(con: duckdb.DuckDBPyConnection) -> None:
     """Create the functions that the generic tests call. They belong to the database instance.
 
-    foretable_tautologies(request), foretable_label_shuffle(request): VARCHAR of JSON to a list of sentences, the faults;
-    the keys are the arguments of `tautologies` and `label_shuffle`. Each works on a connection of its own.
+    foretable_tautologies(request), foretable_label_shuffle(request): VARCHAR of JSON to a list of sentences, the
+    faults. The keys are the arguments of `tautologies` and `label_shuffle`. Each works on a connection of its own.
     """
     text = duckdb.sqltype("VARCHAR")
     for name, function in (("foretable_tautologies", tautologies), ("foretable_label_shuffle", label_shuffle)):
@@ -53,7 +53,7 @@ def tautologies(
     threshold: float,
     rows: int,
 ) -> list[str]:
-    """The features of `relation` (SQL) that are the label, its negation, or tell it with an AUC of at least `threshold`.
+    """The features of `relation` (SQL) that are the label, its negation, or have an AUC of at least `threshold`.
 
     The measure of a training's own check (`leak_suspects`), over about `rows` labelled rows, by whole entities.
     """
@@ -117,8 +117,7 @@ def label_shuffle(
     if not labels:
         con.execute(f"create or replace temp table selected as {_shuffled('selected', entity, as_of, label, seed)}")
     con.execute(
-        f"create temp table examples as select * from selected "
-        f"where {entity} in ({_chosen('selected', entity, rows)})"
+        f"create temp table examples as select * from selected where {entity} in ({_chosen('selected', entity, rows)})"
     )
     there = {row[0] for row in con.execute("describe examples").fetchall()} - {spec.entity, spec.label, spec.as_of}
     exclude = {*spec.exclude, *there.intersection(unversioned)}
@@ -157,8 +156,8 @@ def label_shuffle(
     strongest = sorted(fitted.importance().items(), key=lambda item: (-item[1], item[0]))[:3]
     named = ", ".join(f"{feature} {share:.0%}" for feature, share in strongest)
     return [
-        f"with shuffled labels the AUC is {0.5 + above.value:.3f} [{0.5 + above.lower:.3f}, {0.5 + above.upper:.3f}] on "
-        f"{above.rows} rows and not 0.5: a feature is made of the label"
+        f"with shuffled labels the AUC is {0.5 + above.value:.3f} [{0.5 + above.lower:.3f}, {0.5 + above.upper:.3f}] "
+        f"on {above.rows} rows and not 0.5: a feature is made of the label"
         + (f"; what the model leans on: {named}" if named else "")
     ]
 
@@ -187,7 +186,8 @@ def _shuffled(relation: str, entity: str, as_of: str, label: str, seed: int) -> 
                 {as_of},
                 {label},
                 row_number() over (
-                    partition by {as_of}, {label} is null order by md5({entity}::varchar || {as_of}::varchar || '{seed}')
+                    partition by {as_of}, {label} is null
+                    order by md5({entity}::varchar || {as_of}::varchar || '{seed}')
                 ) as place
             from {relation}
         ) as shuffled

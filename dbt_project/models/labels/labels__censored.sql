@@ -6,7 +6,8 @@
 with counts as (
     {%- for days in horizons %}
     {%- for label, name in {'purchased': 'purchase', 'churned': 'churn'}.items() %}
-    {{ label_counts(ref('labels__' ~ name ~ '_' ~ days ~ 'd').include(database=false), label ~ '_' ~ days ~ 'd', days) }}
+    {%- set labels = ref('labels__' ~ name ~ '_' ~ days ~ 'd').include(database=false) %}
+    {{ label_counts(labels, label ~ '_' ~ days ~ 'd', days) }}
     {{- ' union all' if not loop.last }}
     {%- endfor %}
     {{- ' union all' if not loop.last }}
