@@ -319,6 +319,16 @@ def test_a_feature_made_of_the_label_follows_the_shuffle_and_one_of_anything_els
     assert "leans on: feature 100%" in shuffled(con, of_group)[0]
 
 
+@pytest.mark.parametrize("labels", ['"main"."labels"', None])
+def test_a_feature_that_foretells_the_label_but_is_not_made_of_it_tells_nothing_of_shuffled_labels(
+    con: duckdb.DuckDBPyConnection, labels: str | None
+) -> None:
+    con.execute("create table signals as select user_id, as_of, bought::integer as signal from labels")
+    sql = 'select l.*, signals.signal from "main"."labels" as l inner join signals using (user_id, as_of)'
+    found = label_shuffle(con, sql=sql, config=CONFIG, labels=labels, unversioned=[], rows=10_000, params={})
+    assert found == []
+
+
 def test_the_shuffle_gives_the_same_answer_twice_and_from_rows_in_any_order(con: duckdb.DuckDBPyConnection) -> None:
     noisy = "bought::integer + (hash(user_id, as_of) % 3)"
     first = shuffled(con, noisy)
