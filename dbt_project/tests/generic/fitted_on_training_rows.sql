@@ -70,7 +70,7 @@ moved as (
     from gone
     union all
     select '{{ node.name }}: nothing was tried, no row lies after the cut' as fault
-    where not exists (select 1 from late)
+    where not exists (select 1 from late) and exists (select 1 from {{ relation }})
     union all
     select '{{ node.name }}: has ' || (select count(*) from {{ model }}) || ' rows, and '
         || (select count(*) from fitted_again) || ' with what comes after the cut' as fault
