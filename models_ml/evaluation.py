@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import ibis
 import numpy as np
+import pyarrow as pa
 
 from ibis_features import Examples, ExamplesError
 from ibis_features.examples import LABEL
@@ -66,6 +67,7 @@ def difference_interval(
     entities: np.ndarray | None = None,
     seed: int,
     resamples: int = 200,
+    interval: tuple[float, float] = INTERVAL,
 ) -> Metric:
     """The metric of `scores_a` less that of `scores_b`, both on the same resampled rows (a paired bootstrap)."""
     formula = FORMULAS[metric]
@@ -75,7 +77,7 @@ def difference_interval(
         return formula(*a.counts(weights)) - formula(*b.counts(weights))
 
     drawn = [difference(weights) for weights in _resampled(a.rows, entities, seed, resamples)]
-    return _with_interval(metric, difference(np.ones((1, a.rows)))[0], drawn, a.rows)
+    return _with_interval(metric, difference(np.ones((1, a.rows)))[0], drawn, a.rows, interval)
 
 
 def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
@@ -170,8 +172,8 @@ def single_feature_scores(train_column: np.ndarray, train_labels: np.ndarray, co
     return np.where(np.isnan(column), missing_rate, curve).astype(np.float32)
 
 
-def leak_suspects(train: Examples) -> list[tuple[str, float]]:
-    """Features that tell the label all but exactly on the training rows, with their AUC (at least 0.9999).
+def leak_suspects(train: Examples, threshold: float = LEAK_AUC) -> list[tuple[str, float]]:
+    """Features that tell the label all but exactly on these labelled rows, with their AUC (at least `threshold`).
 
     Numbers and booleans count in either direction, with missing values as the lowest or the highest; categories of
     at most 50 values by the event rate of each value.
@@ -190,7 +192,16 @@ def leak_suspects(train: Examples) -> list[tuple[str, float]]:
     for feature in features:
         if feature.role == "category":
             aucs[feature.name] = _category_auc(train, feature.name)
-    return [(feature.name, aucs[feature.name]) for feature in features if aucs.get(feature.name, 0.0) >= LEAK_AUC]
+    return [(feature.name, aucs[feature.name]) for feature in features if aucs.get(feature.name, 0.0) >= threshold]
+
+
+def telling_columns(table: pa.Table, labels: np.ndarray, threshold: float) -> list[tuple[str, float]]:
+    """The columns of a table in memory whose AUC is at least `threshold`, by the measure of `leak_suspects`."""
+    aucs = [
+        (name, _values_auc(column.combine_chunks(), labels))
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    ]
+    return [(name, auc) for name, auc in aucs if auc >= threshold]
 
 
 class _Ranking:
@@ -230,10 +241,12 @@ def _resampled(rows: int, entities: np.ndarray | None, seed: int, resamples: int
         yield np.stack(drawn)[:, codes]
 
 
-def _with_interval(name: str, value: float, drawn: list[np.ndarray], rows: int) -> Metric:
+def _with_interval(
+    name: str, value: float, drawn: list[np.ndarray], rows: int, interval: tuple[float, float] = INTERVAL
+) -> Metric:
     values = np.concatenate([np.empty(0), *drawn])
     values = values[~np.isnan(values)]
-    lower, upper = np.quantile(values, INTERVAL) if len(values) else (np.nan, np.nan)
+    lower, upper = np.quantile(values, interval) if len(values) else (np.nan, np.nan)
     return Metric(name, float(value), float(lower), float(upper), rows)
 
 
@@ -361,10 +374,21 @@ def _category_auc(train: Examples, name: str) -> float:
     )
     counted = table.group_by("value").aggregate(rows=ibis._.count(), positive=ibis._.label.sum())
     counts = counted.limit(LEAK_CATEGORIES + 2).to_pyarrow()
-    if counts.num_rows > LEAK_CATEGORIES + 1:
+    return _rates_auc(counts["positive"].to_numpy().astype(np.float64), counts["rows"].to_numpy().astype(np.float64))
+
+
+def _values_auc(column: pa.Array, labels: np.ndarray) -> float:
+    """The AUC of a column of float32, or of a text's values by their event rates."""
+    if not pa.types.is_string(column.type):
+        return _widest_auc(labels, column.to_numpy(zero_copy_only=False))
+    codes = column.dictionary_encode(null_encoding="encode").indices.to_numpy()
+    return _rates_auc(np.bincount(codes, labels), np.bincount(codes).astype(np.float64))
+
+
+def _rates_auc(positive: np.ndarray, rows: np.ndarray) -> float:
+    """The AUC of the event rate of each value; 0 where there are more than LEAK_CATEGORIES beside NULL."""
+    if len(rows) > LEAK_CATEGORIES + 1:
         return 0.0
-    positive = counts["positive"].to_numpy().astype(np.float64)
-    rows = counts["rows"].to_numpy().astype(np.float64)
     order = np.argsort(-positive / rows, kind="stable")
     auc = _roc_auc(order, positive[order][None], (rows - positive)[order][None])[0]
     return float(np.nan_to_num(auc))

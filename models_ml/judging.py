@@ -32,7 +32,7 @@ def judge(
     metrics: list[tuple[str, str, Metric]] = []
     for split in JUDGED:
         part = parts[split]
-        labels, scores = _scored(fitted, part)
+        labels, scores = scored(fitted, part)
         scored_by = {"model": scores, "base_rate": base_rate_scores(train_labels, len(labels))}
         if spec.recency in part.schema.names:
             scored_by["recency"] = single_feature_scores(
@@ -44,13 +44,13 @@ def judge(
             true_scores = _truth(con, part, truth)
             if not np.isnan(true_scores).any():
                 scored_by["truth"] = true_scores
-        entities = _entity_codes(part)
+        entities = entity_codes(part)
         for name, values in scored_by.items():
             metrics += [(split, name, metric) for metric in evaluate(labels, values, entities=entities, seed=spec.seed)]
     return tuple(metrics)
 
 
-def _scored(fitted: FittedModel, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
+def scored(fitted: FittedModel, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
     """Labels and scores in the order of the batches, both [rows]."""
     labels, scores = [], []
     for batch in examples.batches():
@@ -72,7 +72,7 @@ def _truth(con: duckdb.DuckDBPyConnection, examples: Examples, truth: str) -> np
     return joined.select(p=joined.probability.cast("float64")).to_pyarrow()["p"].to_numpy()
 
 
-def _entity_codes(examples: Examples) -> np.ndarray:
+def entity_codes(examples: Examples) -> np.ndarray:
     """One integer an entity, in the order of the batches."""
     schema = examples.schema
     ordered = examples.table.order_by([schema.as_of, schema.entity]).select(schema.entity).to_pyarrow()

@@ -85,7 +85,14 @@ class Team:
         events = [{"user_id": "u", "event_type": "view", "occurred_at": day} for day in (datetime(2025, 1, 1), NEWEST)]
         pq.write_table(pa.Table.from_pylist(events), folder / "shop" / "events.parquet")
         (self.project / "dbt_project.yml").write_text(
-            yaml.safe_dump({"name": "team", "version": "1.0", "profile": "foretable"})
+            yaml.safe_dump(
+                {
+                    "name": "team",
+                    "version": "1.0",
+                    "profile": "foretable",
+                    "models": {"team": {"+post-hook": "{{ foretable.keep_sql() }}"}},
+                }
+            )
         )
         (self.project / "packages.yml").write_text(yaml.safe_dump({"packages": [{"local": str(DBT_PROJECT)}]}))
         (self.project / "profiles.yml").write_text((DBT_PROJECT / "profiles.yml").read_text())
@@ -106,19 +113,12 @@ class Team:
         assert run.code == 0, run.output
 
     def say(self, block: dict[str, Any]) -> None:
-        statistics_test = {"relation": "ref('team_measured')", "of": "team_features"}
+        tests = [{"foretable.fitted_on_training_rows": {"arguments": {"relation": "ref('team_measured')"}}}]
+        table = {"materialized": "table"}
         models = [
             {"name": "team_measured", "config": {"materialized": "table"}},
-            {
-                "name": "team_statistics",
-                "config": {"materialized": "table"},
-                "data_tests": [{"foretable.fitted_on_training_rows": {"arguments": statistics_test}}],
-            },
-            {
-                "name": "team_neighbours",
-                "config": {"materialized": "table"},
-                "data_tests": ["foretable.fitted_on_training_rows"],
-            },
+            {"name": "team_statistics", "config": table, "data_tests": tests},
+            {"name": "team_neighbours", "config": table, "data_tests": tests},
             {"name": "team_features", "config": {"meta": block}},
         ]
         (self.project / "models" / "team.yml").write_text(yaml.safe_dump({"models": models}))

@@ -1,4 +1,5 @@
-"""The dbt-duckdb plugin: raw text files are read to the letter, and `score_<prediction>` is there for every model.
+"""The dbt-duckdb plugin: raw text files are read to the letter, leak tests can train, and every model has its
+`score_<prediction>`.
 
 profiles.yml: `plugins: [{module: udfs.plugin, alias: foretable}]`
 """
@@ -9,6 +10,7 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from duckdb import DuckDBPyConnection
 
 from models_ml.registry import has_registry
+from udfs.leak_tests import register_leak_tests
 from udfs.log_files import register_reader
 from udfs.scorers import create_row_macros, register
 from udfs.sentiment import register_sentiment
@@ -20,6 +22,7 @@ class Plugin(BasePlugin):
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
         register_reader(conn)
         register_sentiment(conn)
+        register_leak_tests(conn)
         if has_registry(conn):
             register(conn)
 

@@ -9,8 +9,7 @@
 
     {%- set target_relation = this.incorporate(type='table') -%}
     {%- set name = this.identifier.removeprefix('pred__') -%}
-    {%- set examples = api.Relation.create(
-        database=this.database, schema=this.schema, identifier='examples__' ~ name, type='table') -%}
+    {%- set examples = foretable.examples_of(model) -%}
     {%- set building = api.Relation.create(
         database=this.database, schema=this.schema, identifier='examples__' ~ name ~ '__building', type='table') -%}
 
@@ -63,11 +62,24 @@ class dbtObj:
         {{ exceptions.raise_compiler_error(outcome[0]) }}
     {%- endif -%}
 
+    {% call statement('kept') %}
+        {{ foretable.keep_sql() }}
+    {% endcall %}
     {{ run_hooks(post_hooks) }}
     {% do persist_docs(target_relation, model) %}
+    {{ adapter.commit() }}
     {{ return({'relations': [target_relation]}) }}
 
 {% endmaterialization %}
+
+
+{# The table of the rows that a prediction's SELECT returned. #}
+{% macro examples_of(node) %}
+    {{- return(api.Relation.create(
+        database=node.database, schema=node.schema, identifier='examples__' ~ node.alias.removeprefix('pred__'),
+        type='table'
+    )) -}}
+{% endmacro %}
 
 
 {# What the model's config() says beside what dbt itself reads there. #}

@@ -1,54 +1,80 @@
 {#
     What was fitted stands on training snapshots alone: its range ends before the first snapshot that validates or tests,
-    and, with `relation`, the statistics do not move when every row after the cut is replaced by an absurd one.
+    and, with `relation`, no row of it moves when every row after the cut is replaced by an absurd one and doubled. The
+    model's own SQL is run again for that, whoever wrote it. One row a fault.
 
-    model       has fitted_to; with `relation`, made by fitted_statistics()
-    relation    the features that the statistics were fitted on, with as_of
-    of          the model whose YAML holds the imputation block
+    model       has fitted_to, and keeps its SQL by the post-hook foretable.keep_sql()
+    relation    the features that it was fitted on, with as_of
 #}
-{% test fitted_on_training_rows(model, relation=none, of=none) %}
-{%- set grid = ref('foretable', 'int_snapshots__grid') -%}
-{%- set columns = foretable.fitted_columns(foretable.imputation_of(of, relation)) if relation is not none else [] -%}
+{% test fitted_on_training_rows(model, relation=none) %}
+{%- if not execute or flags.WHICH in ['compile', 'generate'] -%}
+{{ return("select 'run it by dbt test' as fault") }}
+{%- endif -%}
+{%- set node = foretable.tested_node(model) -%}
 with unseen as (
     select min(grid.as_of) as first_unseen
-    from {{ grid }} as grid
+    from {{ foretable.grid() }} as grid
     where not grid.is_training
 ),
 
 out_of_range as (
-    select 'the range reaches ' || fitted.fitted_to::varchar as fault
+    select distinct
+        '{{ node.name }}: its range reaches ' || fitted.fitted_to || ', and from ' || unseen.first_unseen
+        || ' on snapshots validate and test' as fault
     from {{ model }} as fitted
     cross join unseen
     where fitted.fitted_to >= unseen.first_unseen
 )
 {%- if relation is not none %},
-poisoned as (
+{%- set columns = foretable.columns_of_relation(model) | join(', ') %}
+{%- set fitted_on = foretable.without_catalog(relation) %}
+{%- set sql = foretable.kept_sql([node])[node.name] %}
+{%- if fitted_on not in sql -%}
+    {{ exceptions.raise_compiler_error("fitted_on_training_rows: " ~ node.name ~ " does not read " ~ fitted_on) }}
+{%- endif %}
+
+late as (
     select
-        measured.*{% if columns %} replace (
-            {%- for column in columns %}
-            case when measured.as_of < unseen.first_unseen then measured.{{ column }} else 1e9 end as {{ column }}
-            {{- ',' if not loop.last }}
-            {%- endfor %}
-        ){% endif %}
+        {%- for row in run_query('describe ' ~ relation).rows if row[0] | lower != 'as_of' %}
+        {{ foretable.absurd_value(adapter.quote(row[0]), row[1]) }} as {{ adapter.quote(row[0]) }},
+        {%- endfor %}
+        measured.as_of
     from {{ relation }} as measured
     cross join unseen
+    where measured.as_of >= unseen.first_unseen
 ),
 
-{{ foretable.fitted_statistics('poisoned', of) }},
+poisoned_relation as (
+    select measured.*
+    from {{ relation }} as measured
+    cross join unseen
+    where measured.as_of < unseen.first_unseen
+    union all by name
+    select * from late
+    union all by name
+    select * from late
+),
+
+fitted_again as (
+    {{ sql | replace(fitted_on, 'poisoned_relation') }}
+),
+
+gone as (
+    select {{ columns }} from {{ model }}
+    except all
+    select {{ columns }} from fitted_again
+),
 
 moved as (
-    select coalesce(fitted.feature, stored.feature) || ' ' || coalesce(fitted.statistic, stored.statistic) || ' moves' as fault
-    from fitted
-    full join (select * from {{ model }} where fitted_for = '{{ of }}') as stored
-        on
-            fitted.feature = stored.feature and fitted.statistic = stored.statistic
-            and fitted.group_column is not distinct from stored.group_column
-            and fitted.group_value is not distinct from stored.group_value
-    where
-        fitted.value is distinct from stored.value
-        or fitted.row_count is distinct from stored.row_count
-        or fitted.fitted_from is distinct from stored.fitted_from
-        or fitted.fitted_to is distinct from stored.fitted_to
+    select '{{ node.name }}: moves with what comes after the cut: ' || gone::varchar as fault
+    from gone
+    union all
+    select '{{ node.name }}: nothing was tried, no row lies after the cut' as fault
+    where not exists (select 1 from late) and exists (select 1 from {{ relation }})
+    union all
+    select '{{ node.name }}: has ' || (select count(*) from {{ model }}) || ' rows, and '
+        || (select count(*) from fitted_again) || ' with what comes after the cut' as fault
+    where (select count(*) from {{ model }}) <> (select count(*) from fitted_again)
 )
 {%- endif %}
 
