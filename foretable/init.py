@@ -60,7 +60,8 @@ def init_project(folder: Path, name: str | None = None) -> str:
         target.parent.mkdir(parents=True, exist_ok=True)
         text = template.read_text(encoding="utf-8").replace(TEMPLATE_NAME, name)
         target.write_text(text.replace("path_of_foretable", packaged_project().as_posix()), encoding="utf-8")
-    shutil.copy(packaged_project() / "selectors.yml", folder)  # dbt reads those of the project alone, not of its packages
+    # dbt reads the selectors of the project that it runs, not those of its packages.
+    shutil.copy(packaged_project() / "selectors.yml", folder)
     _write_example_log(folder / "data" / "log.csv")
     return name
 

@@ -24,8 +24,8 @@ class Request:
     """What the materialization asks for. Relations and the database are quoted SQL names.
 
     `building` holds the SELECT's rows; it becomes `examples` when all has gone well. `train` is the run's own word,
-    over the prediction's `retrain`. `unversioned` names columns that show an attribute as it is today. `contract` holds the
-    columns and types that the target promises, by name; none where it promises nothing.
+    over the prediction's `retrain`. `unversioned` names columns that show an attribute as it is today. `contract` holds
+    the types that the target promises, by column; none where it promises nothing.
     """
 
     name: str
