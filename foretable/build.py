@@ -147,7 +147,7 @@ def _arguments(order: Order, state: Path) -> list[str]:
         settings["data"] = str(order.data.resolve())  # over the project's own var
     arguments = [
         *_QUIET,
-        *("build", "--exclude-resource-type", "unit_test"),
+        *("build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "exposure"),
         *_places(order, state),
         *("--vars", json.dumps(settings)),
     ]
