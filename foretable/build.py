@@ -52,6 +52,7 @@ class Order:
     vars: Mapping[str, Any] = field(default_factory=dict)
     select: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    selector: str | None = None
     full_refresh: bool = False
     train: str = TRAIN[0]
     threads: int | None = None
@@ -146,7 +147,7 @@ def _arguments(order: Order, state: Path) -> list[str]:
         settings["data"] = str(order.data.resolve())  # over the project's own var
     arguments = [
         *_QUIET,
-        *("build", "--exclude-resource-type", "unit_test"),
+        *("build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "exposure"),
         *_places(order, state),
         *("--vars", json.dumps(settings)),
     ]
@@ -157,6 +158,8 @@ def _arguments(order: Order, state: Path) -> list[str]:
         arguments += ["--select", *order.select, "--indirect-selection", "cautious"]
     if order.exclude:
         arguments += ["--exclude", *order.exclude]
+    if order.selector:
+        arguments += ["--selector", order.selector, "--indirect-selection", "cautious"]
     if order.full_refresh:
         arguments += ["--full-refresh"]
     if order.threads:
@@ -222,7 +225,8 @@ def _invoke(order: Order, state: Path, watch: _Watch) -> tuple[str | None, tuple
         problem = "dbt stopped without saying why; its log is in " + str(state / "logs")
     elif not steps:
         chosen = " ".join([*order.select, *(f"--exclude {each}" for each in order.exclude)])
-        raise Refusal(f"nothing in the project matches --select {chosen}".rstrip())
+        chosen = f"--selector {order.selector}" if order.selector else f"--select {chosen}".rstrip()
+        raise Refusal(f"nothing in the project matches {chosen}")
     return problem, steps, warehouse
 
 

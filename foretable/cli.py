@@ -106,6 +106,11 @@ def simulate(users: int, days: int, seed: int, out: Path) -> None:
     "--select", multiple=True, metavar="NODES", help="Build only these, in dbt's words: pred__churn_30d, +mart__users."
 )
 @click.option("--exclude", multiple=True, metavar="NODES", help="Leave these out.")
+@click.option(
+    "--selector",
+    metavar="NAME",
+    help="Build what a selector of the project's selectors.yml names: cleaning, features, training, scoring, marts.",
+)
 @click.option("--full-refresh", is_flag=True, help="Build and train everything anew.")
 @click.option(
     "--train",
@@ -140,6 +145,7 @@ def build(
     warehouse: Path,
     select: tuple[str, ...],
     exclude: tuple[str, ...],
+    selector: str | None,
     full_refresh: bool,
     train: str,
     vars_text: str | None,
@@ -159,14 +165,19 @@ def build(
         foretable build --source online_retail --data FOLDER
         foretable build --train never                    score the newest rows with the models of before
         foretable build --select +pred__churn_30d        one prediction and all it needs
+        foretable build --selector scoring --train never
         foretable build --vars '{max_price: 5000}'
         foretable build --project-dir my_shop
     """
     from foretable.build import Order
-    from foretable.project import check_data, check_warehouse, find_project, read_yaml
+    from foretable.project import check_data, check_selector, check_warehouse, find_project, read_yaml
 
     warehouse = check_warehouse(warehouse)
     project = find_project(project_dir, profiles_dir)
+    if selector:
+        if select or exclude:
+            raise click.UsageError("--selector says all that is built; leave --select and --exclude out")
+        check_selector(project, selector)
     chosen = read_yaml(vars_text, place="--vars") if vars_text else {}
     if source:
         chosen["source"] = source
@@ -183,6 +194,7 @@ def build(
             vars=chosen,
             select=select,
             exclude=exclude,
+            selector=selector,
             full_refresh=full_refresh,
             train=train,
             threads=threads,

@@ -6,6 +6,7 @@ The templates are a project themselves, for a shop named my_shop.
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -59,6 +60,8 @@ def init_project(folder: Path, name: str | None = None) -> str:
         target.parent.mkdir(parents=True, exist_ok=True)
         text = template.read_text(encoding="utf-8").replace(TEMPLATE_NAME, name)
         target.write_text(text.replace("path_of_foretable", packaged_project().as_posix()), encoding="utf-8")
+    # dbt reads the selectors of the project that it runs, not those of its packages.
+    shutil.copy(packaged_project() / "selectors.yml", folder)
     _write_example_log(folder / "data" / "log.csv")
     return name
 

@@ -139,6 +139,17 @@ def check_data(project: Project, chosen: Mapping[str, Any], data: Path | None) -
                 raise Refusal(f"folder '{data}' holds no {name}, which the source '{source}' reads; {how}")
 
 
+def check_selector(project: Project, selector: str) -> None:
+    """Does the project's selectors.yml name it? dbt reads those of the project alone, not of its packages."""
+    file = project.folder / "selectors.yml"
+    if not file.is_file():
+        raise Refusal(f"{project.folder} holds no selectors.yml; copy {packaged_project() / file.name} into it")
+    found = read_yaml(file.read_text(encoding="utf-8"), place=str(file)).get("selectors") or []
+    known = [one["name"] for one in found]
+    if selector not in known:
+        raise Refusal(f"unknown selector '{selector}'; known: {', '.join(known)}")
+
+
 def known_sources(project: Project) -> list[str]:
     """The sources that there are mappings for, sorted."""
     return sorted(_mappings(project))

@@ -159,6 +159,24 @@ def test_selecting_nothing_is_said() -> None:
     assert_plain(call("build", "--select", "pred__nonsense"), 2, "--select pred__nonsense")
 
 
+def test_an_unknown_selector_is_named_with_those_that_are_known() -> None:
+    parquet("shop/events.parquet", f"select {EVENT}")
+    result = call("build", "--selector", "score")
+    assert_plain(result, 2, "unknown selector 'score'", "cleaning, features, training, scoring, marts")
+    assert not Path("warehouse.duckdb").exists()
+
+
+def test_a_selector_stands_alone() -> None:
+    result = call("build", "--selector", "marts", "--select", "mart__users")
+    assert_plain(result, 2, "--selector", "leave --select and --exclude out")
+
+
+def test_a_project_without_selectors_is_told_where_to_find_some() -> None:
+    Path("team").mkdir()
+    Path("team/dbt_project.yml").write_text("name: team")
+    assert_plain(call("build", "--project-dir", "team", "--selector", "marts"), 2, "no selectors.yml", "dbt_project")
+
+
 @pytest.mark.parametrize(
     ("select", "parts"),
     [
@@ -351,6 +369,19 @@ def test_a_second_build_trains_nothing(built: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_scoring_run_builds_no_labels_and_trains_nothing(built: Path) -> None:
+    result = foretable("build", "--selector", "scoring", "--train", "never", cwd=built)
+    assert result.returncode == 0, result.stdout + result.stderr
+    with duckdb.connect(str(built / "warehouse.duckdb"), read_only=True) as con:
+        newest = "run_id = (select run_id from foretable.runs order by ended_at desc, rowid desc limit 1)"
+        trained = con.execute(f"select count(*), count(*) filter (is_trained) from foretable.runs where {newest}")
+        assert trained.fetchone() == (3, 0)
+        built_models = con.execute(f"select distinct model from foretable.builds where {newest}").fetchall()
+    assert ("int_users__snapshots",) in built_models
+    assert not [name for (name,) in built_models if name.startswith("labels__")]
+
+
+@pytest.mark.slow
 def test_an_unknown_setting_of_a_prediction_is_one_sentence(built: Path) -> None:
     result = foretable("build", "--select", "pred__purchase_30d", "--vars", "{train: sometimes}", cwd=built)
     assert result.returncode == 1
@@ -402,6 +433,8 @@ def test_a_new_project_builds_at_once_and_from_a_read_only_package() -> None:
     result = foretable("build", "--select", "+pred__cart_14d", cwd=Path("flowers"))
     assert result.returncode == 0, result.stdout + result.stderr
     assert "cart_14d" in result.stdout
+    result = foretable("build", "--selector", "cleaning", cwd=Path("flowers"))
+    assert result.returncode == 0, result.stdout + result.stderr
     found = foretable("sql", "select count(*) as n from pred__cart_14d", "--format", "json", cwd=Path("flowers"))
     assert json.loads(found.stdout)[0]["n"] > 0
 

@@ -2,8 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
@@ -48,7 +49,12 @@ def con(warehouse: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def predict(
-    con: duckdb.DuckDBPyConnection, select: str = EXAMPLES, *, train: str = "when_changed", **config: Any
+    con: duckdb.DuckDBPyConnection,
+    select: str = EXAMPLES,
+    *,
+    train: str = "when_changed",
+    contract: Mapping[str, str] = MappingProxyType({}),
+    **config: Any,
 ) -> str | None:
     """Do what the materialization does; return the sentence it would fail with."""
     con.execute(f"create or replace table examples__test__building as {select}")
@@ -68,6 +74,7 @@ def predict(
             "run_id": "run",
             "run_at": "2025-12-01 00:00:00",
             "source": "contract",
+            "contract": contract,
         },
     )
     return con.execute("select message from foretable_outcome").fetchone()[0]
@@ -147,6 +154,36 @@ def test_what_cannot_be_trained_gives_one_sentence_and_leaves_what_was_there(
 def test_a_feature_that_tells_too_much_may_be_let_through(con: duckdb.DuckDBPyConnection) -> None:
     fixed(con)
     assert predict(con, "select *, bought as bought_too from fixed", leak_check=False) is None
+
+
+PROMISED = {
+    "user_id": "varchar",
+    "version": "integer",
+    "score": "float",
+    "score_rank": "integer",
+    "score_decile": "integer",
+    "as_of": "timestamp",
+    "scored_at": "timestamp",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"score": "double"}, "score is FLOAT and promised as DOUBLE"),
+        ({"rank": "integer"}, "rank is missing and promised as INTEGER"),
+    ],
+)
+def test_a_table_that_breaks_its_contract_is_refused_and_what_was_there_stays(
+    con: duckdb.DuckDBPyConnection, change: dict[str, str], part: str
+) -> None:
+    select = fixed(con)
+    assert predict(con, select, contract=PROMISED) is None
+    before = state_of(con)
+    message = predict(con, select, train="always", contract={**PROMISED, **change})
+    assert message is not None
+    assert part in message
+    assert state_of(con) == before
 
 
 # When it trains
@@ -325,7 +362,7 @@ def test_a_macro_of_an_older_version_is_gone_when_a_network_takes_its_place(con:
 
 def test_the_tiny_shop_is_built_with_all_its_tests(tiny_shop: Shop) -> None:
     statuses = set(tiny_shop.run.results().values())
-    assert statuses <= {"success", "pass"}
+    assert statuses <= {"success", "pass", "no-op"}  # exposures are listed, and nothing is done for them
     con = duckdb.connect(str(tiny_shop.warehouse), read_only=True)
     trained = con.execute("select prediction, model from foretable.models order by all").fetchall()
     assert trained == [("churn_30d", "mlp"), ("purchase_30d", "xgboost"), ("purchase_30d_lstm", "lstm")]

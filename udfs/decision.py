@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version as version_of
 from typing import Any
 
@@ -24,7 +24,8 @@ class Request:
     """What the materialization asks for. Relations and the database are quoted SQL names.
 
     `building` holds the SELECT's rows; it becomes `examples` when all has gone well. `train` is the run's own word,
-    over the prediction's `retrain`. `unversioned` names columns that show an attribute as it is today.
+    over the prediction's `retrain`. `unversioned` names columns that show an attribute as it is today. `contract` holds
+    the types that the target promises, by column; none where it promises nothing.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Request:
     run_at: str
     source: str
     unversioned: Sequence[str] = ()
+    contract: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

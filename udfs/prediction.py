@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 
 from ibis_features import (
+    ConfigError,
     Examples,
     ExamplesError,
     FeatureSchema,
@@ -89,6 +90,7 @@ def _build(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress)
             row_count = _score(con, request, spec, fitted, version, newest)
         else:
             row_count = _count(con, request.target)
+        _refuse_broken_contract(con, request)
         con.execute(f"drop table if exists {request.examples}")
         con.execute(f"alter table {request.building} rename to {identifier(request.examples_identifier)}")
         con.execute(
@@ -240,6 +242,22 @@ def _score(
         [request.run_id, request.name, spec.entity],
     )
     return _count(con, request.target)
+
+
+def _refuse_broken_contract(con: duckdb.DuckDBPyConnection, request: Request) -> None:
+    """The columns of the target and their types are those that its YAML promises, in whatever order."""
+    if not request.contract:
+        return
+    described = con.execute(f"describe {request.target}").fetchall()
+    found = {column: duckdb.sqltype(kind) for column, kind, *_ in described}
+    promised = {column: duckdb.sqltype(kind) for column, kind in request.contract.items()}
+    if found != promised:
+        wrong = ", ".join(
+            f"{column} is {found.get(column, 'missing')} and promised as {promised.get(column, 'nothing')}"
+            for column in sorted(found.keys() | promised.keys())
+            if found.get(column) != promised.get(column)
+        )
+        raise ConfigError(f"the table breaks its contract: {wrong}; mend data_type of its columns in YAML")
 
 
 def _is_scored_already(

@@ -37,6 +37,7 @@
         'run_at': run_started_at.strftime('%Y-%m-%d %H:%M:%S'),
         'source': foretable.setting('source'),
         'unversioned': foretable.unversioned_columns(model),
+        'contract': foretable.promised_columns(model),
     } -%}
 
     {% call statement('main', language='python') %}
@@ -79,6 +80,18 @@ class dbtObj:
         database=node.database, schema=node.schema, identifier='examples__' ~ node.alias.removeprefix('pred__'),
         type='table'
     )) -}}
+{% endmacro %}
+
+
+{# The columns of an enforced contract with their types; none where nothing is promised. #}
+{% macro promised_columns(node) %}
+    {%- set promised = {} -%}
+    {%- if node.config.get('contract').enforced -%}
+        {%- for name, column in node.columns.items() -%}
+            {%- do promised.update({name: column.data_type}) -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {{- return(promised) -}}
 {% endmacro %}
 
 
