@@ -22,6 +22,11 @@
         run_at timestamp not null
     );
 
+    {% if execute %}
+    create or replace table foretable.code as
+    {{ foretable.macros_hash() }};
+    {% endif %}
+
     create table if not exists foretable.compiled (
         model varchar not null,
         sql varchar not null
