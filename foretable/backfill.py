@@ -77,6 +77,6 @@ def _refuse_beside_the_log(con: duckdb.DuckDBPyConnection, first: date, last: da
     ).fetchone()
     if log and log[0] and log[1] and (last <= log[0] or first > log[1]):
         raise Refusal(
-            f"no snapshot of the grid lies in {first} to {last}: the log begins on {log[0]}, and the newest snapshot is "
-            f"that of {log[1]}"
+            f"no snapshot of the grid lies in {first} to {last}: "
+            f"the log begins on {log[0]}, and the newest snapshot is that of {log[1]}"
         )

@@ -13,7 +13,7 @@ FILES = {
     + "".join(f"u1,view,2025-01-{day:02}\n" for day in range(1, 32)),
     "users.csv": """user_id,region,birth_year,registered_at,updated_at
         u1,north,1990,2025-01-01,
-        u1,south,1990,2025-01-01,2025-01-05 00:00+02:00
+        u1,south,1990,2025-01-01,2025-01-05 00:00:00+02:00
         u1,north,1990,2025-01-01,
         u1,east,1990,2025-01-01,
         ,north,1990,2025-01-01,
@@ -87,8 +87,8 @@ def build(warehouse: Path, **settings: object) -> dict[str, str]:
 
 def quarantined(warehouse: Path, table: str) -> list[tuple[str | None, str]]:
     with duckdb.connect(str(warehouse), read_only=True) as con:
-        rows = con.execute(f"select {table[:-1]}_id, rejection_reason from quarantine__{table} order by all nulls first")
-        return rows.fetchall()
+        columns = f"{table[:-1]}_id, rejection_reason"
+        return con.execute(f"select {columns} from quarantine__{table} order by all nulls first").fetchall()
 
 
 def test_rows_of_attributes_that_cannot_be_used_are_kept_with_their_reason(warehouse: Path) -> None:

@@ -22,8 +22,12 @@
         run_at timestamp not null
     );
 
+    create table if not exists foretable.code (
+        macros_hash varchar not null
+    );
     {% if execute %}
-    create or replace table foretable.code as
+    delete from foretable.code;
+    insert into foretable.code
     {{ foretable.macros_hash() }};
     {% endif %}
 

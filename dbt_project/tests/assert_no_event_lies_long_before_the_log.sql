@@ -1,6 +1,6 @@
--- Events before a year of silence, few beside all others: their clocks ran wrong, most likely. They stay in the features,
--- and no snapshot of their time is made. The setting collected_from quarantines them; `foretable backfill` makes
--- snapshots of that time after all.
+-- Events before a year of silence, few beside all others: their clocks ran wrong, most likely. They stay in the
+-- features, and no snapshot of their time is made. The setting collected_from quarantines them; `foretable backfill`
+-- makes snapshots of that time after all.
 {{ config(severity='warn') }}
 
 select
