@@ -219,9 +219,12 @@ def backfill(first: datetime, last: datetime, warehouse: Path) -> None:
         foretable backfill --from 2025-01-01 --to 2025-03-31
         foretable backfill --from 2025-01-01 --to 2025-01-31 --warehouse shop.duckdb
     """
-    from foretable.backfill import backfill_order
+    from foretable.backfill import backfill_order, snapshot_count
 
-    _build(backfill_order(warehouse, first.date(), last.date()))
+    _refuse_locked(warehouse)
+    report = _build(backfill_order(warehouse, first.date(), last.date()))
+    count = snapshot_count(report.warehouse, first.date(), last.date())
+    click.echo(f"{count:,} snapshot{'s lie' if count != 1 else ' lies'} in {first:%Y-%m-%d} to {last:%Y-%m-%d}.")
 
 
 @main.command()

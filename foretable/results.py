@@ -36,7 +36,7 @@ def show_build(console: Console, report: Report) -> None:
         _say(console, f"{passed} of {len(tests)} tests of the data passed.")
     for step in tests:
         if step.status == "warn":
-            _say(console, f"Warning: test {step.name} found {step.failures:,} rows.")
+            _say(console, f"Warning: test {step.name} found {_rows(step)}{_where_to_look(step, report.warehouse)}.")
 
 
 def failure_sentences(report: Report) -> list[str]:
@@ -229,10 +229,17 @@ def _trust_row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _test_sentence(step: Step, warehouse: Path) -> str:
-    sentence = f"test {step.name} failed: {step.failures:,} row{'s' if step.failures != 1 else ''} should not be there"
-    if step.compiled is not None:
-        sentence += f"; see them with: {command('sql', warehouse)} - < {shlex.quote(shown_path(step.compiled))}"
-    return sentence
+    return f"test {step.name} failed: {_rows(step)} should not be there{_where_to_look(step, warehouse)}"
+
+
+def _rows(step: Step) -> str:
+    return f"{step.failures:,} row{'s' if step.failures != 1 else ''}"
+
+
+def _where_to_look(step: Step, warehouse: Path) -> str:
+    if step.compiled is None:
+        return ""
+    return f"; see them with: {command('sql', warehouse)} - < {shlex.quote(shown_path(step.compiled))}"
 
 
 def _interval(row: dict[str, Any]) -> str:

@@ -1,138 +1,79 @@
 """Tables that grow run by run are, cell by cell, the tables that one full refresh builds."""
 
 import random
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+import shutil
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import run_dbt
+from tests.conftest import DBT_PROJECT, run_dbt
+from tests.growing import assert_equal_tables, at, empty_tables, make_shop, rebuilt_models, tables_of, write_shop
 
-START = datetime(2025, 1, 1)
 SETTINGS = {"history_days": 20, "near_duplicate_seconds": 60, "late_days": 3}
-MODELS = ("--resource-type", "model", "--resource-type", "seed", "--exclude", "pred__*", "mart__*", "online__*")
-TYPES = ("view", "view", "view", "cart", "purchase", "search", "click", "remove")
-
-Row = dict[str, Any]
-
-
-def make_log(seed: int, days: int, *, has_loaded_at: bool) -> list[Row]:
-    """Events with the day on which each arrives: late ones, redelivered ones, corrected ones, near copies."""
-    draw = random.Random(seed)
-    rows: list[Row] = []
-    for number in range(days * 14):
-        occurred = START + timedelta(seconds=draw.randrange(days * 86400))
-        arrives = occurred + timedelta(minutes=draw.choice((0, 1, 30)))
-        if draw.random() < 0.12:
-            arrives += timedelta(hours=draw.randrange(70))
-        row = {
-            "event_id": f"e{number}" if draw.random() < 0.8 else None,
-            "user_id": f"u{draw.randrange(12)}",
-            "session_id": f"s{occurred:%j}" if draw.random() < 0.5 else None,
-            "event_type": draw.choice(TYPES),
-            "item_id": f"i{draw.randrange(9)}" if draw.random() < 0.8 else None,
-            "occurred_at": occurred,
-            "price": draw.choice((None, 5.0, 7.25)),
-            "quantity": draw.choice((None, 1.0, 3.0)),
-            "arrives": arrives,
-        }
-        rows.append(row)
-        if draw.random() < 0.08:
-            later = arrives + timedelta(hours=draw.randrange(60))
-            changes = draw.choice(({}, {"price": 99.5}, {"item_id": "i1"}, {"event_type": "purchase"}))
-            rows.append({**row, **changes, "arrives": later})
-        if draw.random() < 0.08:
-            near = occurred + timedelta(seconds=draw.randrange(90))
-            new_id = f"near{number}"
-            rows.append({**row, "event_id": new_id, "occurred_at": near, "arrives": max(arrives, near)})
-    for row in rows:
-        row["loaded_at"] = row["arrives"] if has_loaded_at else None
-    return rows
+MODELS = ("--resource-type", "model", "--resource-type", "seed", "--exclude", "pred__*", "mart__*")
+EMPTY = {"staging.contract__truth", "main.truth__user", "main.fitted__neighbours"}
+"""A simulated shop has truth; no shipped feature is filled by its neighbours."""
+OF_LATE_ROWS = {"cleaning.int_users__unsettled"}
+"""Empty where every row is known once it has happened."""
 
 
-def write_shop(folder: Path, rows: Iterable[Row], items: Sequence[Row]) -> None:
-    folder.mkdir(exist_ok=True)
-    instant, text, number = pa.timestamp("us"), pa.string(), pa.float64()
-    kinds = {
-        **dict.fromkeys(("event_id", "user_id", "session_id", "event_type", "item_id"), text),
-        **dict.fromkeys(("occurred_at", "loaded_at"), instant),
-        **dict.fromkeys(("price", "quantity"), number),
-    }
-    given = list(rows)
-    pq.write_table(
-        pa.table({name: pa.array([row[name] for row in given], kind) for name, kind in kinds.items()}),
-        folder / "events.parquet",
-    )
-    kinds = {"item_id": text, "category_id": text, "brand": text, "price": number, "listed_at": instant}
-    pq.write_table(
-        pa.table({name: pa.array([row[name] for row in items], kind) for name, kind in kinds.items()}),
-        folder / "items.parquet",
-    )
-
-
-def build(folder: Path, *arguments: str, settings: dict[str, object] | None = None) -> None:
+def build(folder: Path, *arguments: str, settings: dict[str, object]) -> None:
     run = run_dbt(
         "build", *MODELS, *arguments,
-        warehouse=folder / "grown.duckdb", data=folder / "shop", variables=settings or SETTINGS,
+        warehouse=folder / "grown.duckdb", data=folder / "shop", variables=settings,
     )  # fmt: skip
     assert run.code == 0, run.output[-3000:]
 
 
-def tables_of(warehouse: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """Every table of the project, its rows in an order that depends on nothing but their content."""
-    with duckdb.connect(str(warehouse), read_only=True) as con:
-        names = con.execute(
-            "select table_schema || '.' || table_name from information_schema.tables "
-            "where table_schema in ('main', 'staging', 'cleaning') order by 1"
-        ).fetchall()
-        return {name: con.execute(f"select * from {name} order by all").fetchall() for (name,) in names}
-
-
-def assert_equal_tables(grown: dict[str, list[tuple[Any, ...]]], whole: dict[str, list[tuple[Any, ...]]]) -> None:
-    assert grown.keys() == whole.keys()
-    different = [name for name in whole if repr(grown[name]) != repr(whole[name])]
-    sample = {name: [row for row in grown[name] if row not in whole[name]][:2] for name in different}
-    assert not different, f"{different}: {sample}"
-
-
-def rebuilt_models(warehouse: Path) -> set[str]:
-    """The models that the last run built anew."""
-    with duckdb.connect(str(warehouse), read_only=True) as con:
-        rows = con.execute(
-            "select model from foretable.builds where is_rebuilt and run_id = "
-            "(select arg_max(run_id, build_number) from foretable.builds)"
-        )
-        return {name for (name,) in rows.fetchall()}
-
-
-ITEMS = [
-    {"item_id": f"i{n}", "category_id": f"c{n % 3}", "brand": f"b{n % 2}", "price": None if n == 1 else 10.0 + n,
-     "listed_at": START - timedelta(days=5)}
-    for n in range(8)
-]  # fmt: skip
-
-
 @pytest.mark.parametrize(
-    ("seed", "has_loaded_at", "mode"), [(1, True, "known"), (2, False, "known"), (3, True, "occurred")]
+    ("seed", "has_loaded_at", "mode", "horizon", "empty"),
+    [
+        (1, True, "known", 1, set()),
+        (2, False, "known", 30, OF_LATE_ROWS),
+        (3, True, "occurred", 1, OF_LATE_ROWS),
+    ],
 )
 def test_runs_day_by_day_give_the_tables_of_one_full_refresh(
-    tmp_path: Path, seed: int, has_loaded_at: bool, mode: str
+    tmp_path: Path, seed: int, has_loaded_at: bool, mode: str, horizon: int, empty: set[str]
 ) -> None:
-    settings = {**SETTINGS, "as_of_mode": mode}
-    log = make_log(seed, 60, has_loaded_at=has_loaded_at)
-    shuffled = random.Random(seed)
+    settings = {**SETTINGS, "as_of_mode": mode, "horizons": [horizon]}
+    shop = make_shop(seed, 60, has_loaded_at=has_loaded_at)
+    rebuilt = {}
     for days in (40, 41, 48, 60, 70):
-        rows = [row for row in log if row["arrives"] < START + timedelta(days=days)]
-        shuffled.shuffle(rows)
-        items = ITEMS if days < 48 else [*ITEMS, {**ITEMS[0], "item_id": "i8", "listed_at": START}]
-        write_shop(tmp_path / "shop", rows, items)
+        write_shop(tmp_path / "shop", shop, at(days), random.Random(seed))
         build(tmp_path, settings=settings)
-    assert rebuilt_models(tmp_path / "grown.duckdb") == set(), "the last run adds to the tables"
+        rebuilt[days] = rebuilt_models(tmp_path / "grown.duckdb")
+    assert not rebuilt[48] | rebuilt[60] | rebuilt[70], "these runs add to the tables"
     grown = tables_of(tmp_path / "grown.duckdb")
     build(tmp_path, "--full-refresh", settings=settings)
     assert_equal_tables(grown, tables_of(tmp_path / "grown.duckdb"))
+    assert empty_tables(tmp_path / "grown.duckdb") == EMPTY | empty
+
+
+def test_a_changed_macro_builds_anew_what_it_may_decide(tmp_path: Path) -> None:
+    project = Path(shutil.copytree(DBT_PROJECT, tmp_path / "project"))
+    write_shop(tmp_path / "shop", make_shop(1, 2, has_loaded_at=True), at(3), random.Random(1))
+
+    def build_staging() -> set[str]:
+        run = run_dbt(
+            "run", "--select", "contract__events", "stg_events",
+            warehouse=tmp_path / "grown.duckdb", data=tmp_path / "shop", project=project,
+        )  # fmt: skip
+        assert run.code == 0, run.output[-3000:]
+        return rebuilt_models(tmp_path / "grown.duckdb")
+
+    def change(name: str, before: str, after: str) -> None:
+        macro = project / "macros" / name
+        assert before in macro.read_text()
+        macro.write_text(macro.read_text().replace(before, after))
+
+    run = run_dbt("seed", warehouse=tmp_path / "grown.duckdb", data=tmp_path / "shop", project=project)
+    assert run.code == 0, run.output[-3000:]
+    assert build_staging() == {"stg_events"}
+    change("record_manifest.sql", "'group': node.config.group", "'group': none")
+    assert build_staging() == set(), "what says nothing of rows builds nothing anew"
+    change("contract.sql", "nullif(trim({{ column }}::varchar), '')", "nullif(upper({{ column }}::varchar), '')")
+    assert build_staging() == {"stg_events"}
+    with duckdb.connect(str(tmp_path / "grown.duckdb"), read_only=True) as con:
+        assert con.execute("select bool_and(user_id[1] = 'U') from staging.stg_events").fetchone() == (True,)

@@ -226,6 +226,41 @@ def test_missing_features_hold_the_median_of_the_training_snapshots_and_say_so(p
     assert feature(con, "interval_mean_days_90d", user="fresh") == 3
 
 
+def log_of(*days: str) -> list[dict]:
+    return [event("u", "view", day, item_id=f"i{n}") for n, day in enumerate(days)]
+
+
+def grid_begins(con: duckdb.DuckDBPyConnection) -> datetime:
+    return con.execute("select min(as_of) from cleaning.int_snapshots__grid").fetchone()[0]
+
+
+@pytest.mark.parametrize(
+    "early",
+    [
+        ["1970-01-01"],
+        ["0001-01-01 12:00"],
+        ["1970-01-01", "1970-01-02", "2000-01-01"],
+        ["1970-01-01", "1999-12-31", "2024-01-09"],
+    ],
+)
+def test_a_few_events_before_a_year_of_silence_make_no_snapshots(pipeline: Pipeline, early: list[str]) -> None:
+    log = log_of(*(str(NEWEST - timedelta(hours=8 * n)) for n in range(300)))
+    begins = grid_begins(pipeline.run(log))
+    assert begins > NEWEST - timedelta(days=100)
+    con = pipeline.run([*log, *log_of(*early)])
+    assert grid_begins(con) == begins
+    assert feature(con, "event_count_lifetime") == 299 + len(early), "they are not lost"
+
+
+@pytest.mark.parametrize("early", [["2024-05-15"], ["2023-01-01"] * 4])
+def test_a_log_begins_with_its_first_event_where_no_year_is_silent_or_many_lie_before(
+    pipeline: Pipeline, early: list[str]
+) -> None:
+    log = log_of(*(str(NEWEST - timedelta(hours=8 * n)) for n in range(300)))
+    first = datetime.fromisoformat(early[0])
+    assert grid_begins(pipeline.run([*log, *log_of(*early)])) < first + timedelta(days=14)
+
+
 PAST = st.lists(
     st.builds(
         lambda user, kind, hours, item: event(

@@ -8,7 +8,7 @@
 
     Every build of such a table is one row of foretable.builds, numbered through all tables, so that what a parent changed
     after a child's last build has a higher number than that build. A table is built anew where its SQL, a setting, a
-    mapping above it, or the content of one of its `inputs` changed, or a table above it was built anew.
+    mapping above it, a macro, or the content of one of its `inputs` changed, or a table above it was built anew.
 
     config(materialized='grown', identity=[…], log=[…], inputs=[…])
     identity    the columns that tell whether two rows are the same, or 'all': only rows that differ are touched.
@@ -60,14 +60,16 @@
             from growth__old select {{ identity | join(', ') }} except from growth__new select {{ identity | join(', ') }};
 
             {% if log %}
+            create or replace temp table growth__build as select nextval('foretable.build_numbers') as build_number;
             insert into {{ changes }} by name
-            select nextval('foretable.build_numbers') as build_number, * from (
+            select * from growth__build, (
                 select {{ log | join(', ') }} from growth__old as events
                 semi join growth__gone as touched on {{ foretable.is_same('events', 'touched', identity) }}
                 union all
                 select {{ log | join(', ') }} from growth__new as events
                 semi join growth__came as touched on {{ foretable.is_same('events', 'touched', identity) }}
             );
+            drop table growth__build;
             {% endif %}
             delete from {{ target_relation }} as events using growth__gone as touched
             where {{ foretable.is_same('events', 'touched', identity) }};
@@ -161,13 +163,13 @@
 {% endmacro %}
 
 
-{# What decides a table beside its rows: its SQL, the settings, mappings and seeds above it, and the content of its inputs. #}
+{# What decides a table beside its rows: its SQL, macros, the settings, mappings and seeds above it, and the content of its inputs. #}
 {% macro fingerprint() %}
     {%- set settings = {} -%}
     {%- for name in foretable.setting_defaults() if name not in foretable.settings_of_a_run() -%}
         {%- do settings.update({name: foretable.setting(name)}) -%}
     {%- endfor -%}
-    {%- set parts = [model.raw_code, tojson(settings, sort_keys=true)] -%}
+    {%- set parts = [model.raw_code, foretable.code_of_macros(), tojson(settings, sort_keys=true)] -%}
     {%- for parent in model.depends_on.nodes -%}
         {%- do parts.append(foretable.code_above(parent)) -%}
     {%- endfor -%}
@@ -180,6 +182,33 @@
         {%- endif -%}
     {%- endfor -%}
     {{- return(local_md5(parts | join('\n'))) -}}
+{% endmacro %}
+
+
+{# The macros' hash, which the start of the run wrote down; empty where a table was never built with one. #}
+{% macro code_of_macros() %}
+    {%- set code = load_relation(api.Relation.create(database=target.database, schema='foretable', identifier='code')) -%}
+    {{- return(run_query('select macros_hash from ' ~ code).columns[0].values()[0] if code is not none else '') -}}
+{% endmacro %}
+
+
+{#
+    A hash of the macros that decide what tables hold, as a query: those of this package, and of the project that is run.
+    dbt names the folder of a package nowhere but at its seeds.
+#}
+{% macro macros_hash() %}
+    {%- set folders = [graph.nodes['seed.foretable.event_type_names'].root_path, invocation_args_dict.get('project_dir') or '.'] -%}
+    {%- set undecisive = ['prediction', 'record_manifest', 'state', 'online', 'live'] -%}
+    {%- set patterns = [] -%}
+    {%- for folder in folders -%}
+        {%- do patterns.append(foretable.glob_of(folder | string) ~ '/macros/**/*.sql') -%}
+    {%- endfor -%}
+    {%- set files = run_query(
+        "select distinct file from glob(['" ~ (patterns | join("', '")) ~ "'])"
+        ~ " where parse_filename(file, true) not in ('" ~ (undecisive | join("', '")) ~ "')"
+    ).columns[0].values() -%}
+    select md5(string_agg(md5(content), '' order by parse_filename(filename), md5(content))) as macros_hash
+    from read_text({{ foretable.text_list(files) }})
 {% endmacro %}
 
 

@@ -17,7 +17,8 @@
 {% macro present_rows(table) -%}
 {%- set key = foretable.contract_columns(table)[0] -%}
 with mapped as (
-    {{ foretable.mapped_table(table, is_present=true) }}
+    select * from ({{ foretable.mapped_table(table, extra=['rejection_reason'], is_present=true) }})
+    where {{ foretable.has_history_of(table) }}
 ),
 
 present as (
@@ -28,7 +29,6 @@ present as (
         {%- endfor %}
         timestamp '{{ foretable.setting('run_at') }}' as seen_at
     from mapped
-    where {{ foretable.text_of('mapped.' ~ key) }} is not null
     qualify row_number() over (
         partition by {{ foretable.text_of('mapped.' ~ key) }}
         order by {{ foretable.instant_of('mapped.updated_at') }} desc nulls last, mapped::varchar desc

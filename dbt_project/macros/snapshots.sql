@@ -122,7 +122,10 @@
             or as_of > changed.effective_on
             {%- if lookahead_days %}
             or as_of + interval '{{ lookahead_days }} days' > changed.occurred_on
-            or as_of + interval '{{ lookahead_days }} days' > timestamp '{{ last['state'] }}'
+            or (
+                as_of + interval '{{ lookahead_days }} days' > timestamp '{{ last['state'] }}'
+                and log_ends_at <> timestamp '{{ last['state'] }}'
+            )
             {%- endif %}
     {%- endset -%}
     {{- return(foretable.instants(query)) -}}

@@ -22,6 +22,15 @@
         run_at timestamp not null
     );
 
+    create table if not exists foretable.code (
+        macros_hash varchar not null
+    );
+    {% if execute %}
+    delete from foretable.code;
+    insert into foretable.code
+    {{ foretable.macros_hash() }};
+    {% endif %}
+
     create table if not exists foretable.compiled (
         model varchar not null,
         sql varchar not null

@@ -7,33 +7,23 @@
 {%- if grows() %}
 {{ replaces('true') }}
 {%- endif %}
-with mapped as (
-    {{ mapped_table('users') }}
+with judged as (
+    select * from {{ ref('stg_users__judged') }}
 ),
 
-typed as (
+versions as (
     select
-        {{ text_of('mapped.user_id') }} as user_id,
-        {{ text_of('mapped.gender') }} as gender,
-        {{ text_of('mapped.city') }} as city,
-        {{ text_of('mapped.region') }} as region,
-        {{ text_of('mapped.occupation') }} as occupation,
-        {{ text_of('mapped.income_band') }} as income_band,
-        {{ cast_of('mapped.birth_year', 'integer') }} as birth_year,
-        {{ instant_of('mapped.registered_at') }} as registered_at,
-        coalesce(
-            {{ instant_of('mapped.updated_at') }},
-            {{ instant_of('mapped.registered_at') }},
-            timestamp '0001-01-01'
-        ) as valid_from
-    from mapped
-    where {{ text_of('mapped.user_id') }} is not null
-),
-
--- One version an instant: of several, the one whose text sorts last.
-versioned as (
-    select * from typed
-    qualify row_number() over (partition by user_id, valid_from order by typed::varchar desc) = 1
+        judged.user_id,
+        judged.gender,
+        judged.city,
+        judged.region,
+        judged.occupation,
+        judged.income_band,
+        judged.birth_year,
+        judged.registered_at,
+        judged.valid_from
+    from judged
+    where judged.rejection_reason is null
 )
 
-select * from versioned
+select * from versions
