@@ -96,6 +96,12 @@
 {% endmacro %}
 
 
+{# The grid's snapshots as one text of SQL literals, for a model that keeps which of them it has looked at. #}
+{% macro instants_of_grid() %}
+    {{- return(foretable.all_snapshots() | join(', ') if execute and load_relation(foretable.grid()) is not none else '') -}}
+{% endmacro %}
+
+
 {#
     The snapshots to build in a table that grows: those it lacks, and those that see a row which changed since its last
     build. A row with effective_on on a day is seen by every as_of after that day.
