@@ -1,6 +1,7 @@
 -- One row a user and snapshot that saw another history than the log tells today, with the last events it saw, oldest
 -- first, as parallel lists. A late row unsettles old snapshots of its user without being seen by them: so a run looks at
 -- all snapshots of the users whose log changed, and at all users of the snapshots that are new.
+-- depends_on: {{ ref('int_snapshots__grid') }}
 {{ config(materialized='grown') }}
 
 {%- set is_grown = grows() %}
@@ -9,7 +10,7 @@
 
 {%- if is_grown %}
 {{ replaces(
-    'user_id in ' ~ touched ~ ' or as_of not in (select as_of from ' ~ ref('int_snapshots__grid') ~ ')'
+    'user_id in ' ~ touched ~ ' or as_of not in (select as_of from ' ~ grid() ~ ')'
     ~ ' or as_of not in (' ~ last_build()['state'] ~ ')'
 ) }}
 {%- endif %}
