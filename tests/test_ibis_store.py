@@ -442,6 +442,39 @@ def test_a_lookup_goes_through_the_index_on_one_thread(store: FeatureStore, file
         assert con.execute("select current_setting('threads')").fetchone() == (1,)
 
 
+def test_a_prepared_lookup_finds_every_block_in_memory(tmp_path: Path) -> None:
+    file = tmp_path / "many.duckdb"
+    with duckdb.connect(str(file)) as con:
+        con.execute(
+            "create table online__user (user_id varchar, as_of timestamp, n bigint using compression uncompressed, "
+            "x double using compression uncompressed, other double using compression uncompressed)"
+        )
+        con.execute(
+            "insert into online__user select 'user-' || n, timestamp '2025-01-01', n, random(), random() "
+            "from range(200000) as rows (n) order by hash(n)"
+        )
+        con.execute("create unique index one on online__user (user_id)")
+        con.execute("create view online__item as select n as item_id, as_of, x from online__user")
+
+    def held(con: duckdb.DuckDBPyConnection) -> int:
+        (size,) = con.execute(
+            "select sum(memory_usage_bytes) from duckdb_memory() where tag in ('BASE_TABLE', 'ART_INDEX')"
+        ).fetchall()[0]
+        return int(size)
+
+    with ibis_features.open(file) as store:
+        lookup = store.lookup("user", ["features__user.n", "features__user.x"])
+        con = lookup._connection.cursor()
+        before = held(con)
+        assert before > 2 * 200_000 * 8
+        users = [f"user-{n}" for n in range(0, 200_000, 997)]
+        assert [row["n"] for row in lookup(users)] == list(range(0, 200_000, 997))
+        assert held(con) == before
+        store.lookup("user", ["features__user.other"])
+        assert held(con) > before
+        assert store.online("item", [5], ["features__item.x"])[0]["item_id"] == 5
+
+
 def test_a_store_over_a_connection_leaves_it_open_and_looks_up_through_it(file: Path) -> None:
     with duckdb.connect(str(file)) as con:
         with ibis_features.open(con) as store:
