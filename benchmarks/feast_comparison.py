@@ -19,10 +19,14 @@ FEAST_JOIN = Path(__file__).parent / "feast_join.py"
 
 @dataclass
 class Compared:
-    """By the number of entity rows: median seconds of each side, and the cells that differ."""
+    """By the number of entity rows: median seconds of each side, and the cells that differ.
+
+    `cpu` holds the same of the seconds of all threads, by side; they suffer less from what else the machine does.
+    """
 
     ours: dict[int, float] = field(default_factory=dict)
     theirs: dict[int, float] = field(default_factory=dict)
+    cpu: dict[str, dict[int, float]] = field(default_factory=dict)
     cells: int = 0
     differing: dict[int, int] = field(default_factory=dict)
 
@@ -55,7 +59,7 @@ def compare(shop: Shop, python: Path, *, rows: list[int], repeat: int, seed: int
         "ours": [sys.executable, "-m", "benchmarks.our_join"],
         "feast": [str(python), str(FEAST_JOIN)],
     }
-    laps: dict[str, dict[int, list[float]]] = {side: {count: [] for count in rows} for side in commands}
+    laps: dict[str, dict[int, list[tuple[float, float]]]] = {side: {count: [] for count in rows} for side in commands}
     for _ in range(repeat):
         for side, command in commands.items():
             (folder / f"{side}.json").write_text(json.dumps({**task, "out": str(folder / side)}))
@@ -63,10 +67,14 @@ def compare(shop: Shop, python: Path, *, rows: list[int], repeat: int, seed: int
             ended = run([*command, str(folder / f"{side}.json")], folder=folder, environment=root)
             for size, seconds in ended.figures().items():
                 laps[side][int(size)] += seconds
-    compared = Compared(
-        ours={count: statistics.median(seconds) for count, seconds in laps["ours"].items()},
-        theirs={count: statistics.median(seconds) for count, seconds in laps["feast"].items()},
+    wall, cpu = (
+        {
+            side: {count: statistics.median(lap[clock] for lap in its) for count, its in by_count.items()}
+            for side, by_count in laps.items()
+        }
+        for clock in (0, 1)
     )
+    compared = Compared(ours=wall["ours"], theirs=wall["feast"], cpu=cpu)
     for count in rows:
         hold_beside(folder, count, columns, compared)
     return compared

@@ -8,7 +8,7 @@
 
 Feast's local provider with its DuckDB offline store. The store and the list of entities stand ready in memory before
 the clock runs, as in a notebook; the clock stops when the answer is an Arrow table. Prints one line of JSON: for
-each list the seconds of every repetition.
+each list the seconds of every repetition: by the clock, and of all its threads.
 """
 
 import json
@@ -28,15 +28,15 @@ def main() -> None:
     task = json.loads(Path(sys.argv[1]).read_text())
     store = applied(task)
     names = [f"users:{column}" for column in task["columns"]]
-    seconds: dict[str, list[float]] = {}
+    seconds: dict[str, list[tuple[float, float]]] = {}
     for file in task["entities"]:
         entities = pd.read_parquet(file).rename(columns={"moment": "event_timestamp"})
         entities["event_timestamp"] = entities["event_timestamp"].dt.tz_localize("UTC")
         laps = []
         for _ in range(task["repeat"]):
-            started = time.perf_counter()
+            started, worked = time.perf_counter(), time.process_time()
             answer = store.get_historical_features(entity_df=entities, features=names).to_arrow()
-            laps.append(time.perf_counter() - started)
+            laps.append((time.perf_counter() - started, time.process_time() - worked))
         pq.write_table(answer, Path(task["out"]) / Path(file).name)
         seconds[Path(file).stem] = laps
     print(json.dumps(seconds))

@@ -14,6 +14,10 @@ from ibis_features.schema import CATEGORY
 from ibis_features.tables import AS_OF, FeatureTable, Picked, quoted
 
 STATEMENTS_KEPT = 64
+IDS_AT_ONCE = 100
+WARM_EVERY = 2_000
+"""Of so many rows one is looked up beforehand: a block holds more, of a column of numbers 32,768."""
+MOST_WARMED = 2_000
 OPTIMIZERS = {"expression_rewriter", "filter_pushdown", "in_clause", "unused_columns"}
 """All that a lookup by key needs; the others take a third of the time of a lookup and find nothing to do."""
 
@@ -43,13 +47,33 @@ class OnlineConnection:
             cursor = self._local.cursor = self._con.cursor()
         return cursor
 
+    def spread(self, table: FeatureTable) -> list[Any]:
+        """Ids that lie all over a table of a file, one of WARM_EVERY rows; of a caller's own connection none."""
+        if not self._owned:
+            return []
+        cursor = self.cursor()
+        counted = cursor.execute(
+            "select estimated_size from duckdb_tables() where (database_name, schema_name, table_name) = (?, ?, ?)",
+            [self.database, table.schema, table.name],
+        ).fetchone()
+        if not counted or counted[0] < WARM_EVERY:  # a view is not counted
+            return []
+        step = max(WARM_EVERY, counted[0] // MOST_WARMED)
+        keys = ", ".join(map(quoted, table.keys))
+        found = cursor.execute(f"select {keys} from {table.relation} where rowid % {step} = 0").fetchall()
+        return [row if len(row) > 1 else row[0] for row in found if None not in row]
+
     def close(self) -> None:
         if self._owned:
             self._con.close()
 
 
 class Lookup:
-    """Reads some features of one entity: `lookup(["u1", "u2"])`. Prepared once, then called as often as wanted."""
+    """Reads some features of one entity: `lookup(["u1", "u2"])`. Prepared once, then called as often as wanted.
+
+    Preparing it reads the columns and the index of a file into memory, as far as they fit (a million users and 20
+    features: 0.2 s): whoever first meets a block of each column would wait for 5 ms and more.
+    """
 
     def __init__(self, connection: OnlineConnection, table: FeatureTable, features: Sequence[Picked]) -> None:
         self._connection = connection
@@ -62,6 +86,9 @@ class Lookup:
         self._select = f"select {', '.join(map(quoted, columns))} from {there.relation} where "
         self._statements: dict[int, duckdb.Statement] = {}
         self._check = [_id_check(key, table) for key in table.keys]
+        ids = connection.spread(there)
+        for first in range(0, len(ids), IDS_AT_ONCE):
+            self(ids[first : first + IDS_AT_ONCE])
 
     def __call__(self, ids: Any) -> list[dict[str, Any]]:
         """One dict an id, in the order given: the key, the features, and the `as_of` they were known at.

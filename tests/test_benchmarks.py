@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from benchmarks import feast_comparison, featuretools_comparison, pandas_comparison, scaling
+from benchmarks import feast_comparison, featuretools_comparison, lookup, pandas_comparison, scaling
 from benchmarks.event_log import DAYS, FIRST_DAY, last_file, write_log
 from benchmarks.incremental import all_but_the_last_day, content
 from benchmarks.pandas_comparison import Compared, Shop, asked_for
@@ -198,6 +198,24 @@ def test_our_join_equals_that_of_feast(small_shop: Shop, tmp_path: Path) -> None
     shop = replace(small_shop, folder=tmp_path, warehouse=tmp_path / "ours.duckdb")
     compared = feast_comparison.compare(shop, python, rows=[1, 200], repeat=1)
     assert compared.differing == {1: 0, 200: 0}
+    assert all(seconds > 0 for by_rows in compared.cpu.values() for seconds in by_rows.values())
+
+
+def test_our_turn_of_the_lookups_times_each_call_and_checks_each_answer(tmp_path: Path) -> None:
+    warehouse = tmp_path / "warehouse.duckdb"
+    columns = lookup.written(warehouse, tmp_path / "features.parquet", users=300, their_users=50)
+    with duckdb.connect(str(warehouse)) as con:
+        con.execute("create table online__user as from features__user")
+    asked = {"one": [["user-7"], ["user-299"]], "hundred": [[f"user-{n}" for n in range(100)]]}
+    task = {"store": str(warehouse), "columns": columns, "asked": asked}
+    (tmp_path / "task.json").write_text(json.dumps(task))
+    laps = command("lookup_turn", str(tmp_path / "task.json"), folder=tmp_path)
+    assert {name: len(each) for name, each in laps.items()} == {"one": 2, "hundred": 1}
+    assert all(0 < seconds < 60 and worked >= 0 for each in laps.values() for seconds, worked in each)
+    with duckdb.connect(str(warehouse)) as con:
+        con.execute("update online__user set count_0 = 8 where user_id = 'user-7'")
+    with pytest.raises(SystemExit, match="wrong answer for user-7"):
+        command("lookup_turn", str(tmp_path / "task.json"), folder=tmp_path)
 
 
 @pytest.mark.slow

@@ -177,24 +177,25 @@ def test_a_date_is_its_midnight(store: FeatureStore) -> None:
     assert answers(rows, "event_count_7d") == [(1,), (None,)]
 
 
-SNAPSHOTS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 6)), unique=True, max_size=12)
-LISTS = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(-1, 8)), min_size=1, max_size=12)
+HOURS = st.sampled_from([0, 1, 2, 24, 25, 48, 168, 336, 337])  # clusters, and a gap of a week
+SNAPSHOTS = st.lists(st.tuples(st.sampled_from("abc"), HOURS), unique=True, max_size=18)
+LISTS = st.lists(st.tuples(st.sampled_from("abcd"), HOURS | st.integers(-1, 340)), min_size=1, max_size=12)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(snapshots=SNAPSHOTS, wanted=LISTS, max_age=st.none() | st.integers(0, 4))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(snapshots=SNAPSHOTS, wanted=LISTS, max_age=st.none() | st.integers(0, 200))
 def test_any_list_gets_what_a_loop_over_the_snapshots_finds(
     plan: str, snapshots: list[tuple[str, int]], wanted: list[tuple[str, int]], max_age: int | None
 ) -> None:
-    def day(number: int) -> dt.datetime:
-        return MONDAY + dt.timedelta(days=number)
+    def hour(number: int) -> dt.datetime:
+        return MONDAY + dt.timedelta(hours=number)
 
     with duckdb.connect() as con:
         con.execute("create table features__user (user_id varchar, as_of timestamp, value integer)")
         for place, (user, number) in enumerate(snapshots):
-            con.execute("insert into features__user values (?, ?, ?)", [user, day(number), place])
-        entities = {**asked(*((user, day(number)) for user, number in wanted)), "row": list(range(len(wanted)))}
-        age = None if max_age is None else dt.timedelta(days=max_age)
+            con.execute("insert into features__user values (?, ?, ?)", [user, hour(number), place])
+        entities = {**asked(*((user, hour(number)) for user, number in wanted)), "row": list(range(len(wanted)))}
+        age = None if max_age is None else dt.timedelta(hours=max_age)
         found = ibis_features.open(con).historical(entities, ["features__user.value"], max_age=age)
         expected = []
         for row, (user, number) in enumerate(wanted):
@@ -205,6 +206,81 @@ def test_any_list_gets_what_a_loop_over_the_snapshots_finds(
             ]
             expected.append((row, max(known)[1] if known else None))
         assert sorted(answers(found, "row", "value")) == expected
+
+
+@pytest.mark.usefixtures("plan")
+def test_random_pairs_in_a_table_with_holes_get_what_a_correlated_query_finds() -> None:
+    with duckdb.connect() as con:
+        con.execute("select setseed(0.3)")
+        con.execute(
+            """
+            create table features__user_item as
+            select 'u' || users.n as user_id, items.n as item_id, date '2025-01-01' + days.n::integer as as_of,
+                users.n * 1000 + items.n * 100 + days.n as value
+            from range(30) as users (n), range(3) as items (n), range(20) as days (n)
+            where (users.n % 3 = 0 or hash(users.n, items.n, days.n) % 10 < 6) and days.n >= users.n % 7
+            """
+        )
+        con.execute(
+            """
+            create table wanted as
+            select row_number() over () as place, 'u' || (random() * 35)::integer as user_id,
+                (random() * 3)::tinyint as item_id,
+                timestamp '2024-12-30' + to_seconds((random() * 25 * 86400)::integer) as as_of
+            from range(4000)
+            """
+        )
+        expected = con.execute(
+            """
+            select wanted.place, (
+                select max_by(features.value, features.as_of) from features__user_item as features
+                where features.user_id = wanted.user_id and features.item_id = wanted.item_id
+                    and features.as_of <= wanted.as_of
+            ) as value
+            from wanted order by wanted.place
+            """
+        ).fetchall()
+        assert 1000 < sum(value is None for _, value in expected) < 3000
+        for entities in ("wanted", con.execute("from wanted").to_arrow_table()):
+            rows = ibis_features.open(con).historical(entities, ["features__user_item.value"])
+            assert sorted(answers(rows, "place", "value")) == expected
+
+
+@pytest.mark.usefixtures("plan")
+def test_an_empty_table_and_instants_at_no_end_give_null(file: Path) -> None:
+    entities = {"user_id": ["a"] * 3, "n": [1, 2, 3]}
+    with duckdb.connect(str(file)) as con:
+        con.execute("create table features__shop (shop_id varchar, as_of timestamp, value integer)")
+        store = ibis_features.open(con)
+        assert answers(store.historical(asked(("s", MONDAY), key="shop_id"), ["features__shop.value"]), "value") == [
+            (None,)
+        ]
+        con.register("given", pa.table(entities))
+        con.execute(
+            "create temp table endless as select *, (['-infinity', 'infinity', null])[n]::timestamp as as_of from given"
+        )
+        rows = store.historical("endless", ["features__user.event_count_7d"]).table.drop("as_of")
+        assert sorted(tuple(row.values())[1:] for row in rows.to_pyarrow().to_pylist()) == [
+            (1, None),
+            (2, 4),
+            (3, None),
+        ]
+
+
+def test_a_relation_whose_rows_change_when_it_is_read_again_is_read_once() -> None:
+    with duckdb.connect() as con:
+        con.execute(
+            "create table features__user as select 'always' as user_id, timestamp '2025-01-06' + to_hours(n) as as_of "
+            "from range(5000) as hours (n)"
+        )
+        con.execute("alter table features__user add column value integer default 7")
+        con.execute("insert into features__user values ('once', timestamp '2025-01-06', 8)")
+        con.execute(
+            "create view drawn as select 'once' as user_id, "
+            "timestamp '2025-01-06' + to_hours((random() * 5000)::integer) as as_of from range(200)"
+        )
+        rows = ibis_features.open(con).historical("drawn", ["features__user.value"])
+        assert [value for (value,) in answers(rows, "value")] == [8] * 200
 
 
 @pytest.mark.parametrize(
@@ -364,6 +440,39 @@ def test_a_lookup_goes_through_the_index_on_one_thread(store: FeatureStore, file
             sql = f"explain analyze {lookup._select}user_id in ({', '.join('?' * count)})"
             assert "Index Scan" in con.execute(sql, ids).fetchall()[0][1]
         assert con.execute("select current_setting('threads')").fetchone() == (1,)
+
+
+def test_a_prepared_lookup_finds_every_block_in_memory(tmp_path: Path) -> None:
+    file = tmp_path / "many.duckdb"
+    with duckdb.connect(str(file)) as con:
+        con.execute(
+            "create table online__user (user_id varchar, as_of timestamp, n bigint using compression uncompressed, "
+            "x double using compression uncompressed, other double using compression uncompressed)"
+        )
+        con.execute(
+            "insert into online__user select 'user-' || n, timestamp '2025-01-01', n, random(), random() "
+            "from range(200000) as rows (n) order by hash(n)"
+        )
+        con.execute("create unique index one on online__user (user_id)")
+        con.execute("create view online__item as select n as item_id, as_of, x from online__user")
+
+    def held(con: duckdb.DuckDBPyConnection) -> int:
+        (size,) = con.execute(
+            "select sum(memory_usage_bytes) from duckdb_memory() where tag in ('BASE_TABLE', 'ART_INDEX')"
+        ).fetchall()[0]
+        return int(size)
+
+    with ibis_features.open(file) as store:
+        lookup = store.lookup("user", ["features__user.n", "features__user.x"])
+        con = lookup._connection.cursor()
+        before = held(con)
+        assert before > 2 * 200_000 * 8
+        users = [f"user-{n}" for n in range(0, 200_000, 997)]
+        assert [row["n"] for row in lookup(users)] == list(range(0, 200_000, 997))
+        assert held(con) == before
+        store.lookup("user", ["features__user.other"])
+        assert held(con) > before
+        assert store.online("item", [5], ["features__item.x"])[0]["item_id"] == 5
 
 
 def test_a_store_over_a_connection_leaves_it_open_and_looks_up_through_it(file: Path) -> None:
