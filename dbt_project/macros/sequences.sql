@@ -23,7 +23,7 @@
     Events as parallel lists, one row a group of keys, as a query. Lists that are ordered while they are collected would
     need many times the memory and time: so structs are collected and sorted.
 
-    events: CTE with listed_fields and `position`, which orders them
+    events: CTE with listed_fields and `ordinal`, which orders them
 #}
 {% macro event_lists(events, keys) -%}
     select
@@ -36,7 +36,7 @@
         select
             {{ keys | join(', ') }},
             list_sort(list({
-                'position': position,
+                'ordinal': ordinal,
                 {%- for field in foretable.list_columns().values() %}
                 '{{ field }}': {{ field }},
                 {%- endfor %}
@@ -61,13 +61,13 @@ numbered as (
         events.{{ key }},
         {%- endfor %}
         {{ foretable.listed_fields('events', 'lead(epoch_us(events.occurred_at)) over newest_first') }},
-        -row_number() over newest_first as position
+        -row_number() over newest_first as ordinal
     from {{ events }} as events
     window newest_first as (
         partition by {% for key in keys %}events.{{ key }}{{ ', ' if not loop.last }}{% endfor %}
         order by events.occurred_at desc, events.row_id desc
     )
-    qualify position >= -{{ foretable.setting('sequence_length') }}
+    qualify ordinal >= -{{ foretable.setting('sequence_length') }}
 ),
 
 listed as (

@@ -28,7 +28,8 @@ settled as (
         ends.user_id,
         {%- for column in list_columns() %}
         list_concat(
-            list_slice(earlier.{{ column }}, ends.place + 1, {{ length }}), list_slice(latest.{{ column }}, 1, ends.place)
+            list_slice(earlier.{{ column }}, ends.place + 1, {{ length }}),
+            list_slice(latest.{{ column }}, 1, ends.place)
         ) as {{ column }},
         {%- endfor %}
         (epoch_us(ends.as_of) - latest.occurred_us[ends.place]) / 1000000.0 as seconds_since_last_event,

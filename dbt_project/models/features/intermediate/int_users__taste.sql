@@ -50,32 +50,32 @@ things as materialized (
     ) as met
 ),
 
-keys as materialized (
+users as materialized (
     select
         *,
-        row_number() over () as key
+        row_number() over () as user_number
     from (
         select distinct
             user_id,
             is_settled
         from snapshots
-    )
+    ) as of_snapshots
 ),
 
 spots as materialized (
     select
         snapshots.*,
-        keys.key,
+        users.user_number,
         snapshots.as_of::date as as_on,
         row_number() over () as spot
     from snapshots
-    inner join keys
-        on snapshots.user_id = keys.user_id and snapshots.is_settled = keys.is_settled
+    inner join users
+        on snapshots.user_id = users.user_id and snapshots.is_settled = users.is_settled
 ),
 
 numbered as materialized (
     select
-        keys.key,
+        users.user_number,
         things.number,
         sights.event_count::double as event_count,
         sights.occurred_on,
@@ -84,8 +84,8 @@ numbered as materialized (
     from sights
     inner join things
         on sights.thing = things.thing and sights.thing_id = things.thing_id
-    inner join keys
-        on sights.user_id = keys.user_id and sights.is_settled = keys.is_settled
+    inner join users
+        on sights.user_id = users.user_id and sights.is_settled = users.is_settled
 ),
 
 -- A cell is a spot and a thing in one integer.
@@ -93,15 +93,17 @@ counts as (
     select
         spots.spot * 2147483648 + numbered.number as cell,
         {%- for days in profile_windows() %}
-        sum(case when spots.as_on - numbered.occurred_on <= {{ days }} then numbered.event_count else 0 end) as count_{{ days }}d,
+        sum(
+            case when spots.as_on - numbered.occurred_on <= {{ days }} then numbered.event_count else 0 end
+        ) as count_{{ days }}d,
         {%- endfor %}
         sum(numbered.event_count) as count_lifetime
     from numbered
     inner join spots
         on
-            numbered.key = spots.key
+            numbered.user_number = spots.user_number
             and numbered.known_on < spots.as_on
-            and spots.as_on <= numbered.hidden_on
+            and numbered.hidden_on >= spots.as_on
     group by cell
 ),
 

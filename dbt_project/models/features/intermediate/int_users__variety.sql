@@ -12,14 +12,22 @@ unsettled_events as (
 ),
 
 -- Up to which of the snapshots a sight is the last one.
+hiding_days as (
+    select distinct hidden_on from {{ ref('int_users__sights') }}
+),
+
+instants as (
+    select distinct as_of from snapshots
+),
+
 last_snapshots as (
     select
-        days.hidden_on,
+        hiding_days.hidden_on,
         max(instants.as_of)::date as last_on
-    from (select distinct hidden_on from {{ ref('int_users__sights') }}) as days
-    inner join (select distinct as_of from snapshots) as instants
-        on instants.as_of <= days.hidden_on
-    group by days.hidden_on
+    from hiding_days
+    inner join instants
+        on hiding_days.hidden_on >= instants.as_of
+    group by hiding_days.hidden_on
 ),
 
 -- Few sights are the last one at any snapshot, and many of a day up to the same one: these are counted together.

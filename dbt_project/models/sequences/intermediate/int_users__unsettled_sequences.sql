@@ -1,6 +1,6 @@
 -- One row a user and snapshot that saw another history than the log tells today, with the last events it saw, oldest
--- first, as parallel lists. A late row unsettles old snapshots of its user without being seen by them: so a run looks at
--- all snapshots of the users whose log changed, and at all users of the snapshots that are new.
+-- first, as parallel lists. A late row unsettles old snapshots of its user without being seen by them: so a run looks
+-- at all snapshots of the users whose log changed, and at all users of the snapshots that are new.
 -- depends_on: {{ ref('int_snapshots__grid') }}
 {{ config(materialized='grown') }}
 
@@ -15,7 +15,7 @@
 ) }}
 {%- endif %}
 with unsettled as (
-    select * from {{ ref('int_users__unsettled') }} as unsettled
+    select unsettled.* from {{ ref('int_users__unsettled') }} as unsettled
     where
         {{ in_bucket('unsettled.user_id') }} {%- if is_grown %}
         and (unsettled.user_id in {{ touched }} or unsettled.as_of not in ({{ last_build()['state'] }})) {%- endif %}
