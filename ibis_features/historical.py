@@ -69,11 +69,16 @@ def _join(
     joins = []
     tables = list({one.table.name: one.table for one in features}.values())
     for place, table in enumerate(tables, start=1):
+        # Said once: DuckDB binds a relation as often as it is named, a view of 500 features for 20 ms each time.
+        read = {*table.keys, AS_OF, *(one.column for one in features if one.table.name == table.name)}
+        steps.append(
+            f"source_{place} as not materialized (select {', '.join(map(quoted, sorted(read)))} from {table.relation})"
+        )
         step, join, as_of = (_newest_of_long if is_long else _newest_of_short)(place, table, max_age)
         steps.append(step)
         young = _young(f"features_{place}.{AS_OF}", max_age) if is_long else ""
         joins.append(
-            f"{join} left join {table.relation} as features_{place} "
+            f"{join} left join source_{place} as features_{place} "
             f"on {_same(table, 'entities', f'features_{place}')} "
             f"and {as_of} = {_as_of(table, f'features_{place}')}{young}"
         )
@@ -92,7 +97,7 @@ def _newest_of_short(n: int, table: FeatureTable, max_age: timedelta | None) -> 
     as_of = _as_of(table, "features")
     step = (
         f"newest_{n} as (select entities.__row, max({as_of}) as as_of from entities "
-        f"inner join {table.relation} as features on {_same(table, 'entities', 'features')} "
+        f"inner join source_{n} as features on {_same(table, 'entities', 'features')} "
         f"and {as_of} <= entities.__at{_young(as_of, max_age)} group by entities.__row)"
     )
     return step, f"left join newest_{n} on entities.__row = newest_{n}.__row", f"newest_{n}.as_of"
@@ -119,7 +124,7 @@ def _newest_of_long(n: int, table: FeatureTable, max_age: timedelta | None) -> t
     step = f"""
         keys_{n} as materialized (
             select {of("features")}, {_as_of(table, "features")} as as_of
-            from {table.relation} as features
+            from source_{n} as features
             where isfinite({_as_of(table, "features")})
         ),
         snapshots_{n} as materialized (

@@ -22,6 +22,7 @@ PADDING, UNKNOWN, FIRST_KNOWN = 0, 1, 2
 """Ids: no event here; an event whose value is NULL or not in the vocabulary; the vocabulary's first value."""
 SIDES = ("left", "right")
 MASK = "mask"
+NEWEST = "newest"
 
 
 @dataclass(frozen=True)
@@ -134,14 +135,17 @@ def select_sequences(
     backend: "Backend",
     table: FeatureTable,
     *,
-    as_of: Sequence[datetime] | None,
+    as_of: datetime | Sequence[datetime] | str | None,
     length: int,
     padding: str,
     columns: Sequence[str] | None,
     vocabulary: Vocabulary | None,
     is_shared: bool = True,
 ) -> Sequences:
-    """The sequences of these snapshots (all where None); raises ConfigError for what cannot be padded."""
+    """The sequences of these snapshots, of the newest or (None) of all; raises ConfigError for what cannot be padded.
+
+    Which is the newest is found when the rows are read.
+    """
     if padding not in SIDES:
         raise ConfigError(f"unknown padding {padding!r}; known: {', '.join(SIDES)}")
     if not isinstance(length, int) or isinstance(length, bool) or length < 1:
@@ -164,7 +168,7 @@ def select_sequences(
     ]
     keys = [*map(quoted, table.keys), AS_OF]
     sql = (
-        f"select {', '.join([*keys, *cut])} from {table.relation}{_where(as_of)} "
+        f"select {', '.join([*keys, *cut])} from {table.relation}{_of_snapshots(table, as_of)} "
         f"order by {', '.join([AS_OF, *keys[:-1]])}"
     )
     return Sequences(Rows(backend, sql, is_shared=is_shared), table.keys, lists, length, padding, vocabulary)
@@ -214,9 +218,19 @@ def list_kind(sql_type: str) -> str | None:
     raise ConfigError(f"a list of {element} cannot be padded; leave it out with columns=[…]")
 
 
-def _where(as_of: Sequence[datetime] | None) -> str:
+def _of_snapshots(table: FeatureTable, as_of: datetime | Sequence[datetime] | str | None) -> str:
     if as_of is None:
         return ""
+    if isinstance(as_of, datetime):
+        return _where([as_of])
+    if not isinstance(as_of, str):
+        return _where(list(as_of))
+    if as_of != NEWEST:
+        raise ConfigError(f"as_of is {as_of!r}; give instants, '{NEWEST}', or None for all snapshots")
+    return f" where {AS_OF} = (select max({AS_OF}) from {table.relation})"
+
+
+def _where(as_of: Sequence[datetime]) -> str:
     in_utc = [one.astimezone(UTC).replace(tzinfo=None) if one.tzinfo else one for one in as_of]
     instants = ", ".join(f"timestamp '{one.isoformat(sep=' ')}'" for one in in_utc)
     return f" where {AS_OF} in ({instants})" if instants else " where false"

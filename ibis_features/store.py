@@ -18,11 +18,9 @@ from ibis_features.historical import historical
 from ibis_features.online import Lookup, OnlineConnection, online_table
 from ibis_features.rows import Rows
 from ibis_features.schema import FeatureSchema
-from ibis_features.sequences import Sequences, Vocabulary, fit_vocabulary, select_sequences
-from ibis_features.tables import AS_OF, FeatureTable, Names, find_table, pick, quoted, read_tables
+from ibis_features.sequences import NEWEST, Sequences, Vocabulary, fit_vocabulary, select_sequences
+from ibis_features.tables import FeatureTable, Names, find_table, pick, quoted, read_tables
 from ibis_features.warehouse import connect_backend, open_warehouse
-
-NEWEST = "newest"
 
 
 def open_store(
@@ -163,10 +161,9 @@ class FeatureStore:
         place, "right" the oldest in the first. Text needs a `vocabulary`.
         """
         table = find_table(self._offline(), f"sequences__{entity}")
-        snapshots = self._snapshots(table, as_of)
         return select_sequences(
             self.backend, table,
-            as_of=snapshots, length=length, padding=padding, columns=columns, vocabulary=vocabulary,
+            as_of=as_of, length=length, padding=padding, columns=columns, vocabulary=vocabulary,
             is_shared=self._path is None,
         )  # fmt: skip
 
@@ -192,20 +189,6 @@ class FeatureStore:
 
     def _offline(self) -> dict[str, FeatureTable]:
         return {name: table for name, table in self.tables().items() if not name.startswith("online__")}
-
-    def _snapshots(
-        self, table: FeatureTable, as_of: datetime | Sequence[datetime] | str | None
-    ) -> Sequence[datetime] | None:
-        if as_of is None:
-            return None
-        if isinstance(as_of, datetime):
-            return [as_of]
-        if not isinstance(as_of, str):
-            return list(as_of)
-        if as_of != NEWEST:
-            raise ConfigError(f"as_of is {as_of!r}; give instants, '{NEWEST}', or None for all snapshots")
-        newest = self.backend.con.execute(f"select max({AS_OF}) from {table.relation}").fetchone()
-        return [newest[0]] if newest and newest[0] else []
 
     def _has_models(self) -> bool:
         found = self.backend.con.execute(

@@ -251,6 +251,7 @@ def test_an_empty_table_and_instants_at_no_end_give_null(file: Path) -> None:
     entities = {"user_id": ["a"] * 3, "n": [1, 2, 3]}
     with duckdb.connect(str(file)) as con:
         con.execute("create table features__shop (shop_id varchar, as_of timestamp, value integer)")
+        con.execute("insert into features__user values ('b', null, 0, ''), ('b', 'infinity', 0, '')")
         store = ibis_features.open(con)
         assert answers(store.historical(asked(("s", MONDAY), key="shop_id"), ["features__shop.value"]), "value") == [
             (None,)
@@ -265,6 +266,12 @@ def test_an_empty_table_and_instants_at_no_end_give_null(file: Path) -> None:
             (2, 4),
             (3, None),
         ]
+
+
+@pytest.mark.usefixtures("plan")
+def test_a_table_is_named_once_in_the_query(store: FeatureStore) -> None:
+    rows = store.historical(asked(("a", MONDAY)), ["features__user.event_count_7d", 'features__user.odd "name'])
+    assert rows.sql.count("features__user") == 1
 
 
 def test_a_relation_whose_rows_change_when_it_is_read_again_is_read_once() -> None:
@@ -326,6 +333,9 @@ def test_nothing_is_read_before_the_last_step(file: Path) -> None:
         rows = store.historical(asked(("a", MONDAY + WEEK)), ["features__user.event_count_7d"])
         con.execute("update features__user set event_count_7d = 99")
         assert answers(rows, "event_count_7d") == [(99,)]
+        sequences = store.sequences("user", length=2, columns=["prices"])
+        con.execute("insert into sequences__user values ('d', timestamp '2025-02-03', ['buy'], [8], [1], 2.0)")
+        assert sequences.to_numpy()["user_id"].tolist() == ["d"]
 
 
 @pytest.mark.usefixtures("plan")
