@@ -50,9 +50,32 @@ def make_log(seed: int, days: int, *, has_loaded_at: bool) -> list[Row]:
             near = occurred + timedelta(seconds=draw.randrange(90))
             new_id = f"near{number}"
             rows.append({**row, "event_id": new_id, "occurred_at": near, "arrives": max(arrives, near)})
+        if draw.random() < 0.05:
+            rows += knot(draw, {**row, "event_id": f"knot{number}", "item_id": "i2"})
     for row in rows:
         row["loaded_at"] = row["arrives"] if has_loaded_at else None
     return rows
+
+
+def knot(draw: random.Random, row: Row) -> list[Row]:
+    """Copies of one event, near and without id, a row that bridges two of them, and corrections, in any order of days."""
+    occurred = row["occurred_at"]
+    given: list[Row] = [
+        {},
+        {"price": 42.0},
+        {"occurred_at": occurred + timedelta(seconds=5)},
+        {"event_id": None},
+        {"event_id": None},
+        {"event_id": None, "price": 42.0},
+        {"event_id": row["event_id"] + "b", "occurred_at": occurred + timedelta(seconds=40)},
+        {"event_id": row["event_id"] + "c", "occurred_at": occurred + timedelta(seconds=90)},
+        {"event_id": row["event_id"] + "d", "item_id": None, "event_type": "search"},
+        {"event_id": None, "item_id": None, "event_type": "search"},
+    ]
+    return [
+        {**row, **changes, "arrives": occurred + timedelta(minutes=2, hours=draw.randrange(70))}
+        for changes in draw.sample(given, draw.randrange(2, len(given)))
+    ]
 
 
 def write_shop(folder: Path, rows: Iterable[Row], items: Sequence[Row]) -> None:
