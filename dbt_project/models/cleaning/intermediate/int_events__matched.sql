@@ -2,9 +2,9 @@
 -- A copy is seen until the first row that makes it one is known: hidden_on is the last day whose midnight sees it. Once
 -- a copy, always a copy, even of a version that was corrected since: what is known later changes no earlier snapshot.
 --
--- No two rows hide each other, because of one order in which a row loses to earlier ones only: events that moved, by a
--- correction of their time, the latest moves first; then by time; of one instant those with an id, the first known. All
--- versions of an event that did not move have one place in it, and no later version has a later one.
+-- No rows hide each other in a circle, because of one order in which a row loses to earlier ones only: first events that
+-- moved, by a correction of their time, the more often the earlier; then by time; at one instant those with an id come
+-- first, then the first known. No version of an event comes later in this order than the version before it.
 {{ config(
     materialized='grown', identity=['row_id', 'winner_row_id', 'matched_by', 'hidden_on'], log=['row_id']
 ) }}
@@ -201,42 +201,59 @@ placed as (
     )
 ),
 
--- The first known of the rows within the gap that a row loses to: of those that moved as often the earlier ones, of
--- those that moved more often all. What moved twice loses to none: that would take more than windows.
+-- Of the rows within the gap, one loses to the earlier ones that moved as often, and if it did not move, to all that did.
+-- Frames of time are slow: they are laid around moved rows only.
+moved_places as (
+    select distinct
+        user_id,
+        item_id,
+        event_type
+    from placed
+    where move_count > 0
+),
+
+beside_moved as (
+    select
+        placed.row_id,
+        min(placed.known_at) filter (where placed.move_count > 0) over (
+            partition by placed.user_id, placed.item_id, placed.event_type
+            order by placed.occurred_at
+            range between {{ gap }} preceding and {{ gap }} following
+        ) as known_at
+    from placed
+    semi join moved_places
+        on
+            placed.user_id = moved_places.user_id
+            and placed.item_id = moved_places.item_id
+            and placed.event_type = moved_places.event_type
+),
+
 preceded as (
     select
-        *,
-        case
-            when move_count < 2 then least(
-                min(known_at) over shortly_before,
-                min(known_at) over same_instant,
-                case
-                    when move_count = 0 then min(known_at) filter (where move_count > 0) over around
-                    else min(known_at) filter (where move_count > 1) over around
-                end
-            )
-        end as hidden_at,
-        max(case when is_chain_head then occurred_at end) over so_far as chain_starts_at
+        placed.*,
+        least(
+            min(placed.known_at) over shortly_before,
+            min(placed.known_at) over same_instant,
+            case when placed.move_count = 0 then beside_moved.known_at end
+        ) as hidden_at,
+        max(case when placed.is_chain_head then placed.occurred_at end) over so_far as chain_starts_at
     from placed
+    left join beside_moved
+        on placed.row_id = beside_moved.row_id
     window
         shortly_before as (
-            partition by user_id, item_id, event_type, move_count
-            order by occurred_at
+            partition by placed.user_id, placed.item_id, placed.event_type, placed.move_count
+            order by placed.occurred_at
             range between {{ gap }} preceding and interval '1 microsecond' preceding
         ),
         same_instant as (
-            partition by user_id, item_id, event_type, move_count, occurred_at
-            order by is_without_id, first_known_at, first_row_id
+            partition by placed.user_id, placed.item_id, placed.event_type, placed.move_count, placed.occurred_at
+            order by placed.is_without_id, placed.first_known_at, placed.first_row_id
             rows between unbounded preceding and current row exclude group
         ),
-        around as (
-            partition by user_id, item_id, event_type
-            order by occurred_at
-            range between {{ gap }} preceding and {{ gap }} following
-        ),
         so_far as (
-            partition by user_id, item_id, event_type
-            order by occurred_at, row_id
+            partition by placed.user_id, placed.item_id, placed.event_type
+            order by placed.occurred_at, placed.row_id
             rows between unbounded preceding and current row
         )
 ),
