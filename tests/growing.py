@@ -102,7 +102,30 @@ def _events(draw: random.Random, days: int) -> list[Row]:
             near = occurred + timedelta(seconds=draw.randrange(90))
             new_id = f"near{number}"
             rows.append({**row, "event_id": new_id, "occurred_at": near, "arrives": max(arrives, near)})
+        if draw.random() < 0.05:
+            rows += _knot(draw, {**row, "event_id": f"knot{number}", "item_id": "i2"})
     return rows
+
+
+def _knot(draw: random.Random, row: Row) -> list[Row]:
+    """Copies of one event, near and without id, a row that bridges two of them, and corrections, in any order of days."""
+    occurred = row["occurred_at"]
+    given: list[Row] = [
+        {},
+        {"price": 42.0},
+        {"occurred_at": occurred + timedelta(seconds=5)},
+        {"event_id": None},
+        {"event_id": None},
+        {"event_id": None, "price": 42.0},
+        {"event_id": row["event_id"] + "b", "occurred_at": occurred + timedelta(seconds=40)},
+        {"event_id": row["event_id"] + "c", "occurred_at": occurred + timedelta(seconds=90)},
+        {"event_id": row["event_id"] + "d", "item_id": None, "event_type": "search"},
+        {"event_id": None, "item_id": None, "event_type": "search"},
+    ]
+    return [
+        {**row, **changes, "arrives": occurred + timedelta(minutes=2, hours=draw.randrange(70))}
+        for changes in draw.sample(given, draw.randrange(2, len(given)))
+    ]
 
 
 def _users() -> list[Row]:

@@ -29,6 +29,7 @@ STAGED = [
     "stg_events",
     "stg_items",
     "quarantine__events",
+    "int_events__versions",
     "int_events__matched",
 ]
 

@@ -17,7 +17,7 @@ from tests.conftest import DBT_PROJECT
 from tests.pipeline import EVENT_COLUMNS, Pipeline
 from udfs.log_files import register_reader
 
-STAGED = ("stg_events", "int_events__matched", "duplicates__events", "quarantine__events")
+STAGED = ("stg_events", "int_events__versions", "int_events__matched", "duplicates__events", "quarantine__events")
 EVENT_TYPE_NAMES = DBT_PROJECT / "seeds" / "event_type_names.csv"
 LANDING = "landing"
 

@@ -1,5 +1,5 @@
 -- Usable rows that were told to be copies of a row that was kept.
-with events as (
+with recursive events as (
     select * from {{ ref('stg_events') }}
 ),
 
@@ -7,25 +7,34 @@ matched as (
     select * from {{ ref('int_events__matched') }}
 ),
 
--- A winner may lose to a later rule: follow it to the row that was kept.
-resolved as (
+-- A winner may lose to another row: follow it to the row that was kept.
+followed as (
     select
-        matched.row_id,
-        coalesce(
-            later_winners.winner_row_id, winners.winner_row_id, matched.winner_row_id
-        ) as kept_row_id,
-        matched.matched_by
+        row_id,
+        winner_row_id,
+        matched_by
     from matched
-    left join matched as winners
-        on matched.winner_row_id = winners.row_id
-    left join matched as later_winners
-        on winners.winner_row_id = later_winners.row_id
+    union
+    select
+        followed.row_id,
+        matched.winner_row_id,
+        followed.matched_by
+    from followed
+    inner join matched
+        on followed.winner_row_id = matched.row_id
+),
+
+resolved as (
+    select followed.*
+    from followed
+    anti join matched
+        on followed.winner_row_id = matched.row_id
 ),
 
 duplicates as (
     select
         resolved.row_id,
-        resolved.kept_row_id,
+        resolved.winner_row_id as kept_row_id,
         resolved.matched_by,
         {{ columns_of('events', 'events') }}
     from resolved

@@ -1,11 +1,18 @@
 -- Which usable rows are copies of which: one row a duplicate, with the rule that matched and the row that it lost to.
--- A copy is seen until the row that it loses to is known: hidden_on is the last day whose midnight sees it.
+-- A copy is seen until the first row that makes it one is known: hidden_on is the last day whose midnight sees it. Once
+-- a copy, always a copy, even of a version that was corrected since: what is known later changes no earlier snapshot.
+--
+-- No rows hide each other in a circle, because of one order in which a row loses to earlier ones only: first events that
+-- moved, by a correction of their time, the more often the earlier; then by time; at one instant those with an id come
+-- first, then the first known. No version of an event comes later in this order than the version before it.
 {{ config(
     materialized='grown', identity=['row_id', 'winner_row_id', 'matched_by', 'hidden_on'], log=['row_id']
 ) }}
 
 {%- set is_grown = grows() %}
 {%- set rules = setting('duplicate_rules') %}
+{%- set gap = "interval '" ~ setting('near_duplicate_seconds') ~ " seconds'" %}
+
 {%- set usable %}
     select
         *,
@@ -14,171 +21,101 @@
     where rejection_reason is null
 {%- endset %}
 
-{#- What the rows that came or went since the last run may tell anything about, rule by rule: rows of the same id; rows
-    of the same moment, which may have the same content as one of these; rows of the same user, item and type. -#}
-{%- set touched_by_rule %}
+{#- What the rows that came or went since the last run, or whose versions did, may tell anything about: rows of the same
+    user, item and type, and without an item those of the same moment. -#}
+{%- set touched_rows %}
 changed as (
-    select * from {{ changed_rows('stg_events') if is_grown else ref('stg_events') }}
-),
-
-touched_by_id as (
-    select usable.*
-    from usable
-    where
-        usable.event_id in (select changed.event_id from changed)
-        or usable.row_id in (select changed.row_id from changed)
-),
-
-moments as (
-    select user_id, occurred_at from touched_by_id
+    select row_id, user_id, item_id, event_type, occurred_at
+    from {{ changed_rows('stg_events') if is_grown else ref('stg_events') }}
     union
-    select user_id, occurred_at from changed
+    select row_id, user_id, item_id, event_type, occurred_at
+    from {{ changed_rows('int_events__versions') if is_grown else ref('int_events__versions') }}
 ),
 
-touched_by_content as (
-    select usable.*
-    from usable
-    semi join moments
-        on usable.user_id = moments.user_id and usable.occurred_at = moments.occurred_at
-),
-
-places as (
-    select user_id, item_id, event_type from touched_by_content
-    union
-    select user_id, item_id, event_type from changed
+changed_without_item as (
+    select * from changed
+    where item_id is null
 ),
 
 touched as (
     select usable.*
     from usable
-    where usable.row_id in (select row_id from touched_by_content)
+    semi join changed
+        on
+            usable.user_id = changed.user_id
+            and usable.item_id = changed.item_id
+            and usable.event_type = changed.event_type
     union all
     select usable.*
     from usable
-    semi join places
+    semi join changed_without_item
         on
-            usable.user_id = places.user_id
-            and usable.item_id = places.item_id
-            and usable.event_type = places.event_type
-    where usable.row_id not in (select row_id from touched_by_content)
+            usable.user_id = changed_without_item.user_id
+            and usable.event_type = changed_without_item.event_type
+            and usable.occurred_at = changed_without_item.occurred_at
+    where usable.item_id is null
 )
 {%- endset %}
 
 {%- if is_grown %}
 {{ replaces(
-    'row_id in (with usable as (' ~ usable ~ '), ' ~ touched_by_rule
+    'row_id in (with usable as (' ~ usable ~ '), ' ~ touched_rows
     ~ ' select row_id from touched union select row_id from changed)'
 ) }}
 {%- endif %}
-with usable as (
+with usable as not materialized (
     {{ usable }}
 ),
 
 {% if is_grown -%}
-{{ touched_by_rule }},
-
--- Of rows that only share user, item and type with a changed one, the first two rules have nothing new to say.
-settled as (
-    select * from {{ this }}
-    where
-        matched_by in ('event_id', 'content')
-        and row_id in (select row_id from touched)
-        and row_id not in (select row_id from touched_by_content)
-),
-
-events as (
-    select * from touched
-    where row_id not in (select row_id from settled)
-),
-
-{% else -%}
-events as (
-    select * from usable
-),
+{{ touched_rows }},
 
 {% endif -%}
--- Rule 1. Of rows with one id the latest load wins, and of those that say the same the first.
-repeated_ids as (
-    select event_id
-    from events
-    where event_id is not null and {{ 'event_id' in rules }}
-    group by event_id
-    having count(*) > 1
+{% set looked_at = 'touched' if is_grown else 'usable' -%}
+versions as (
+    select * from {{ ref('int_events__versions') }}
 ),
 
-versions as (
+-- Rule 1. Of rows with one id the latest load stands. Those that it replaced still tell copies; a row that says the
+-- same as the version before it tells nothing.
+replaced as (
+    select versions.*
+    from versions
+    semi join {{ looked_at }}
+        on versions.row_id = {{ looked_at }}.row_id
+    where versions.hidden_at is not null
+),
+
+events as not materialized (
+    select
+        {{ looked_at }}.*,
+        coalesce(versions.first_row_id, {{ looked_at }}.row_id) as first_row_id,
+        coalesce(versions.move_count, 0) as move_count,
+        coalesce(versions.first_known_at, {{ looked_at }}.known_at) as first_known_at
+    from {{ looked_at }}
+    left join versions
+        on {{ looked_at }}.row_id = versions.row_id
+    where not coalesce(versions.is_redelivered, false)
+),
+
+-- Rule 2. A row without id is a copy of any row that says the same; two rows with ids of their own are two events.
+moments_without_id as (
+    select distinct
+        user_id,
+        occurred_at
+    from events
+    where event_id is null and {{ 'content' in rules }}
+),
+
+contents as (
     select
         events.row_id,
         events.event_id,
         events.known_at,
         {{ content_hash('events') }} as content_hash
     from events
-    semi join repeated_ids
-        on events.event_id = repeated_ids.event_id
-),
-
-compared as (
-    select
-        *,
-        (
-            content_hash is distinct from lag(content_hash) over (partition by event_id order by known_at, row_id)
-        ) as is_new_content
-    from versions
-),
-
-by_event_id as (
-    select
-        row_id,
-        last_value(case when is_new_content then row_id end ignore nulls) over (
-            partition by event_id
-            order by known_at, row_id
-            rows between unbounded preceding and unbounded following
-        ) as winner_row_id,
-        first_value(case when is_new_content then known_at end ignore nulls) over (
-            partition by event_id
-            order by known_at, row_id
-            rows between 1 following and unbounded following
-        ) as replaced_at,
-        is_new_content,
-        known_at
-    from compared
-),
-
-redelivered as (
-    select
-        row_id,
-        winner_row_id,
-        'event_id' as matched_by,
-        case when is_new_content then replaced_at else known_at end as hidden_at
-    from by_event_id
-    where winner_row_id <> row_id
-),
-
--- Rule 2. A row without id is a copy of any row that says the same; two rows with ids of their own are two events.
-with_one_id as (
-    select events.*
-    from events
-    anti join redelivered
-        on events.row_id = redelivered.row_id
-),
-
-moments_without_id as (
-    select distinct
-        user_id,
-        occurred_at
-    from with_one_id
-    where event_id is null and {{ 'content' in rules }}
-),
-
-contents as (
-    select
-        with_one_id.row_id,
-        with_one_id.event_id,
-        with_one_id.known_at,
-        {{ content_hash('with_one_id') }} as content_hash
-    from with_one_id
     semi join moments_without_id
-        on with_one_id.user_id = moments_without_id.user_id and with_one_id.occurred_at = moments_without_id.occurred_at
+        on events.user_id = moments_without_id.user_id and events.occurred_at = moments_without_id.occurred_at
 ),
 
 repeated_contents as (
@@ -192,94 +129,189 @@ by_content as (
     select
         contents.row_id,
         contents.event_id,
-        first_value(contents.row_id) over same_content as winner_row_id,
-        first_value(contents.known_at) over same_content as hidden_at
+        first_value(contents.row_id) over so_far as winner_row_id,
+        min(contents.known_at) over before as hidden_at
     from contents
     semi join repeated_contents
         on contents.content_hash = repeated_contents.content_hash
-    window same_content as (
-        partition by contents.content_hash
-        order by contents.event_id is null, contents.known_at, contents.row_id
-    )
+    window
+        so_far as (
+            partition by contents.content_hash
+            order by contents.event_id is null, contents.known_at, contents.row_id
+        ),
+        before as (
+            partition by contents.content_hash
+            order by contents.event_id is null, contents.known_at, contents.row_id
+            rows between unbounded preceding and 1 preceding
+        )
 ),
 
 copied as (
-    select
-        row_id,
-        winner_row_id,
-        'content' as matched_by,
-        hidden_at
-    from by_content
-    where event_id is null and winner_row_id <> row_id
+    select * from by_content
+    where event_id is null and hidden_at is not null
 ),
 
 -- Rule 3. A chain of events of one user, item and type, each within the gap of the one before, is one event: its first.
-with_one_content as (
-    select with_one_id.*
-    from with_one_id
-    anti join copied
-        on with_one_id.row_id = copied.row_id
-),
-
+-- Few places hold a chain; only these are looked at any further.
 stepped as (
     select
-        row_id,
         user_id,
         item_id,
         event_type,
-        occurred_at,
-        known_at,
-        coalesce(
-            occurred_at > lag(occurred_at) over same_event + interval '{{ setting('near_duplicate_seconds') }} seconds',
-            true
-        ) as is_chain_head
-    from with_one_content
+        occurred_at <= lag(occurred_at) over same_event + {{ gap }} as is_near
+    from events
     where item_id is not null and {{ 'near' in rules and setting('near_duplicate_seconds') > 0 }}
-    window same_event as (partition by user_id, item_id, event_type order by occurred_at, row_id)
+    window same_event as (partition by user_id, item_id, event_type order by occurred_at)
+),
+
+chain_places as (
+    select distinct
+        user_id,
+        item_id,
+        event_type
+    from stepped
+    where is_near
+),
+
+placed as (
+    select
+        events.row_id,
+        events.user_id,
+        events.event_type,
+        events.item_id,
+        events.first_row_id,
+        events.move_count,
+        events.event_id is null as is_without_id,
+        coalesce(
+            events.occurred_at > lag(events.occurred_at) over same_event + {{ gap }},
+            true
+        ) as is_chain_head,
+        events.occurred_at,
+        events.first_known_at,
+        events.known_at
+    from events
+    semi join chain_places
+        on
+            events.user_id = chain_places.user_id
+            and events.item_id = chain_places.item_id
+            and events.event_type = chain_places.event_type
+    window same_event as (
+        partition by events.user_id, events.item_id, events.event_type
+        order by events.occurred_at, events.row_id
+    )
+),
+
+-- Of the rows within the gap, one loses to the earlier ones that moved as often, and if it did not move, to all that did.
+-- Frames of time are slow: they are laid around moved rows only.
+moved_places as (
+    select distinct
+        user_id,
+        item_id,
+        event_type
+    from placed
+    where move_count > 0
+),
+
+beside_moved as (
+    select
+        placed.row_id,
+        min(placed.known_at) filter (where placed.move_count > 0) over (
+            partition by placed.user_id, placed.item_id, placed.event_type
+            order by placed.occurred_at
+            range between {{ gap }} preceding and {{ gap }} following
+        ) as known_at
+    from placed
+    semi join moved_places
+        on
+            placed.user_id = moved_places.user_id
+            and placed.item_id = moved_places.item_id
+            and placed.event_type = moved_places.event_type
+),
+
+preceded as (
+    select
+        placed.*,
+        least(
+            min(placed.known_at) over shortly_before,
+            min(placed.known_at) over same_instant,
+            case when placed.move_count = 0 then beside_moved.known_at end
+        ) as hidden_at,
+        max(case when placed.is_chain_head then placed.occurred_at end) over so_far as chain_starts_at
+    from placed
+    left join beside_moved
+        on placed.row_id = beside_moved.row_id
+    window
+        shortly_before as (
+            partition by placed.user_id, placed.item_id, placed.event_type, placed.move_count
+            order by placed.occurred_at
+            range between {{ gap }} preceding and interval '1 microsecond' preceding
+        ),
+        same_instant as (
+            partition by placed.user_id, placed.item_id, placed.event_type, placed.move_count, placed.occurred_at
+            order by placed.is_without_id, placed.first_known_at, placed.first_row_id
+            rows between unbounded preceding and current row exclude group
+        ),
+        so_far as (
+            partition by placed.user_id, placed.item_id, placed.event_type
+            order by placed.occurred_at, placed.row_id
+            rows between unbounded preceding and current row
+        )
 ),
 
 chained as (
     select
-        row_id,
-        last_value(case when is_chain_head then row_id end ignore nulls) over chain_so_far as winner_row_id,
-        last_value(case when is_chain_head then known_at end ignore nulls) over chain_so_far as hidden_at
-    from stepped
-    window chain_so_far as (
-        partition by user_id, item_id, event_type
-        order by occurred_at, row_id
-        rows between unbounded preceding and current row
-    )
+        *,
+        first_value(row_id) over (
+            partition by user_id, item_id, event_type, chain_starts_at
+            order by -move_count, occurred_at, is_without_id, first_known_at, first_row_id, row_id
+        ) as winner_row_id
+    from preceded
 ),
 
-near as (
+-- Where several rules tell a copy, it bears the name of the first, and is hidden by whichever was known first.
+told as (
     select
         row_id,
         winner_row_id,
-        'near' as matched_by,
+        1 as rule_number,
+        hidden_at
+    from replaced
+    union all
+    select
+        row_id,
+        winner_row_id,
+        2 as rule_number,
+        hidden_at
+    from copied
+    union all
+    select
+        row_id,
+        winner_row_id,
+        3 as rule_number,
         hidden_at
     from chained
-    where winner_row_id <> row_id
+    where hidden_at is not null
 ),
 
 losers as (
-    select * from redelivered
-    union all
-    select * from copied
-    union all
-    select * from near
+    select
+        row_id,
+        arg_min(winner_row_id, rule_number) as winner_row_id,
+        ['event_id', 'content', 'near'][min(rule_number)] as matched_by,
+        min(hidden_at)::date as hidden_on
+    from told
+    group by row_id
 ),
 
 matched as (
     select
-        row_id,
-        winner_row_id,
-        matched_by,
-        hidden_at::date as hidden_on
+        losers.row_id,
+        coalesce(versions.winner_row_id, losers.winner_row_id) as winner_row_id,
+        losers.matched_by,
+        losers.hidden_on
     from losers
-    {%- if is_grown %}
-    union all
-    select * from settled
-    {%- endif %}
+    left join versions
+        on losers.winner_row_id = versions.row_id
 )
 
 select * from matched

@@ -1,5 +1,5 @@
 -- The median price seen in each category, and over all (category_id NULL), fitted before the first snapshot: no
--- snapshot looks back at a price that was filled with what came after it, and later rows never move it.
+-- snapshot looks back at a price that was filled with what came after it, and rows known later never move it.
 with events as (
     select * from {{ ref('stg_events') }}
     where rejection_reason is null
@@ -19,6 +19,24 @@ cut as (
     where not is_backfilled
 ),
 
+{% if setting('as_of_mode') == 'known' -%}
+-- What the first snapshot sees, also what was corrected or told to be a copy since.
+early_events as (
+    select
+        events.*,
+        cut.fitted_to
+    from events
+    cross join cut
+    left join matched
+        on events.row_id = matched.row_id
+    where
+        events.price is not null
+        and events.occurred_at < cut.fitted_to
+        and coalesce(events.loaded_at < cut.fitted_to, true)
+        and coalesce(matched.hidden_on >= cut.fitted_to, true)
+),
+
+{% else -%}
 early_events as (
     select
         events.*,
@@ -27,12 +45,10 @@ early_events as (
     anti join matched
         on events.row_id = matched.row_id
     cross join cut
-    where
-        events.price is not null
-        and events.occurred_at < cut.fitted_to
-        and coalesce(events.loaded_at < cut.fitted_to, true)
+    where events.price is not null and events.occurred_at < cut.fitted_to
 ),
 
+{% endif -%}
 priced as (
     select
         items.category_id,
