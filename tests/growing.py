@@ -108,7 +108,7 @@ def _events(draw: random.Random, days: int) -> list[Row]:
 
 
 def _knot(draw: random.Random, row: Row) -> list[Row]:
-    """Copies of one event, near and without id, a row that bridges two of them, and corrections, in any order of days."""
+    """Copies of one event, near and without id, a row that bridges two of them, and corrections, on any days."""
     occurred = row["occurred_at"]
     given: list[Row] = [
         {},
