@@ -23,13 +23,12 @@ BATCH_ROWS = 10_000
 @contextmanager
 def open_reader(warehouse: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A read-only connection; raises NotFoundError where there is no warehouse."""
-    import duckdb
-
+    from ibis_features import reader
     from ibis_features.errors import NotFoundError
 
     if not warehouse.is_file():
         raise NotFoundError(f"no warehouse at {warehouse}; build one with `foretable build` or `foretable demo`")
-    con = duckdb.connect(str(warehouse), read_only=True)
+    con = reader.open_reader(warehouse)
     try:
         yield con
     finally:

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from foretable.cli import main
+from foretable.query import open_reader
 from foretable.results import demo_queries
 from foretable.sentences import plain
 from tests.conftest import Shop
@@ -415,7 +416,7 @@ def interrupted(built: Path) -> Iterator[tuple[int, str]]:
 @pytest.mark.slow
 def test_interrupting_a_build_leaves_the_scores_as_they_were(built: Path, request: pytest.FixtureRequest) -> None:
     def scores() -> str:
-        with duckdb.connect(str(built / "warehouse.duckdb"), read_only=True) as con:
+        with open_reader(built / "warehouse.duckdb") as con:
             return str(con.execute("select * from pred__purchase_30d order by user_id").fetchall())
 
     before = scores()
