@@ -58,7 +58,7 @@ def make_log(seed: int, days: int, *, has_loaded_at: bool) -> list[Row]:
 
 
 def knot(draw: random.Random, row: Row) -> list[Row]:
-    """Copies of one event, near and without id, a row that bridges two of them, and corrections, in any order of days."""
+    """Copies of one event, near and without id, a row that bridges two, and corrections, in any order of days."""
     occurred = row["occurred_at"]
     given: list[Row] = [
         {},
