@@ -2,9 +2,9 @@
 -- A copy is seen until the first row that makes it one is known: hidden_on is the last day whose midnight sees it. Once
 -- a copy, always a copy, even of a version that was corrected since: what is known later changes no earlier snapshot.
 --
--- No rows hide each other in a circle, because of one order in which a row loses to earlier ones only: first events that
--- moved, by a correction of their time, the more often the earlier; then by time; at one instant those with an id come
--- first, then the first known. No version of an event comes later in this order than the version before it.
+-- No rows hide each other in a circle, because of one order in which a row loses to earlier ones only: first events
+-- that moved, by a correction of their time, the more often the earlier; then by time; at one instant those with an id
+-- come first, then the first known. No version of an event comes later in this order than the version before it.
 {{ config(
     materialized='grown', identity=['row_id', 'winner_row_id', 'matched_by', 'hidden_on'], log=['row_id']
 ) }}
@@ -201,8 +201,8 @@ placed as (
     )
 ),
 
--- Of the rows within the gap, one loses to the earlier ones that moved as often, and if it did not move, to all that did.
--- Frames of time are slow: they are laid around moved rows only.
+-- Of the rows within the gap, one loses to the earlier ones that moved as often, and if it did not move, to all that
+-- did. Frames of time are slow: the wide one is laid around moved rows only.
 moved_places as (
     select distinct
         user_id,
