@@ -78,7 +78,7 @@ def make_case(seed: str) -> Case:
         data = mutation(rng, data)
     packed = None
     if format == "csv.gz":
-        packed = gzip.compress(data, mtime=0, mtime=0)
+        packed = gzip.compress(data, mtime=0)
         if rng.random() < 0.05:
             done.append("cut the archive")
             packed = packed[: rng.randrange(len(packed))]
