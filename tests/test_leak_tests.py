@@ -236,7 +236,7 @@ def test_what_cannot_be_poisoned_is_an_error_that_says_why(built: Built, model: 
         ("features__item_item_id", "tiles.known_on < rings.as_of", "tiles.known_on <= rings.as_of"),
         ("features__item_item_id", "snapshots.as_of > items.valid_from", "snapshots.as_of >= items.valid_from"),
         ("features__session_user_id", "events.known_on < sessions.as_of", "events.known_on <= sessions.as_of"),
-        ("sequences__user_user_id", "events.known_on < snapshots.as_of", "events.occurred_at < snapshots.as_of"),
+        ("sequences__user_user_id", "events.known_on < unsettled.as_of", "events.occurred_at < unsettled.as_of"),
         ("sequences__user_user_id", "not coalesce(versions.is_redelivered, false)", "versions.hidden_at is null"),
         ("features__user_user_id", "coalesce(matched.hidden_on >= cut.fitted_to, true)", "matched.row_id is null"),
     ],

@@ -28,6 +28,7 @@ STAGED = [
     "--select",
     "stg_events",
     "stg_items",
+    "stg_items__judged",
     "quarantine__events",
     "int_events__versions",
     "int_events__matched",
