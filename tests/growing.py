@@ -155,7 +155,7 @@ def _items() -> list[Row]:
         *first,
         {**first[2], "category_id": "c0", "updated_at": at(33), "arrives": at(47)},
         {**first[4], "price": 3.5, "updated_at": at(8), "arrives": at(40.5)},  # before the first snapshot
-        {**first[0], "item_id": "i8", "listed_at": at(25), "updated_at": None, "arrives": at(46)},
+        {**first[0], "item_id": "i8", "listed_at": at(30), "updated_at": None, "arrives": at(46)},
         {**first[3], "price": 77.0, "brand": "b9", "updated_at": at(50), "arrives": at(65)},
         {**first[5], "price": -1.0, "updated_at": at(43), "arrives": at(43)},
     ]

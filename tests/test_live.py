@@ -64,7 +64,7 @@ def snapshot(warehouse: Path, user: str, as_of: datetime) -> dict[str, Any] | No
 def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A warehouse that was built before the last events of a day came; all raw events are in it now."""
     warehouse = tmp_path_factory.mktemp("live") / "live.duckdb"
-    shop = make_shop(7, DAYS, has_loaded_at=True)
+    shop = make_shop(12, DAYS, has_loaded_at=True)
     events = shop.pop("events")
     quiet = [row for row in events if row["user_id"] != "u4" or row["arrives"] < BUILT_AT]
     for table, rows in shop.items():
