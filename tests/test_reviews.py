@@ -276,6 +276,68 @@ def test_reviews_of_the_future_change_no_earlier_snapshot(pipeline: Pipeline, se
     assert rows_of(built(pipeline, rows + later, ("u", "v")), seen) == before
 
 
+def seen(con: duckdb.DuckDBPyConnection, as_of: datetime, column: str = "row_id") -> list[str]:
+    rows = con.execute(
+        f"select {column}::varchar from cleaning.int_reviews__known where known_on < ? and ? <= hidden_on order by all",
+        [as_of, as_of],
+    )
+    return [value for (value,) in rows.fetchall()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"body": "It tore at the seam after two weeks."}, [["a"], ["a"], ["a"]]),
+        ({"item_id": "j"}, [["a"], ["a"], ["a"]]),
+        ({"body": TEXT + "!!"}, [["a"], ["a"], ["a"]]),
+    ],
+)
+@pytest.mark.parametrize("copy_days", [{"days": 15}, {"days": 20, "loaded_at": str(NEWEST - timedelta(days=15))}])
+def test_a_copy_stays_a_copy_when_what_it_repeats_is_corrected(
+    pipeline: Pipeline, copy_days: dict[str, Any], changes: dict[str, Any], expected: list[list[str]]
+) -> None:
+    corrected = {**review("a", 20, body=TEXT, updated_at=str(NEWEST - timedelta(days=8))), **changes}
+    con = built(pipeline, [review("a", 20, body=TEXT), {**review("b", body=TEXT, **copy_days)}, corrected])
+    assert [seen(con, NEWEST - timedelta(days=days), "review_id") for days in (12, 6, 0)] == expected
+
+
+def test_what_comes_to_repeat_a_later_review_hides_it_from_that_day_on(pipeline: Pipeline) -> None:
+    repeats = review("a", 20, body=TEXT + "!", updated_at=str(NEWEST - timedelta(days=8)))
+    con = built(pipeline, [review("a", 20, body="Bad."), review("b", 15, body=TEXT), repeats])
+    assert [seen(con, NEWEST - timedelta(days=days), "review_id") for days in (17, 10, 0)] == [["a"], ["a", "b"], ["a"]]
+    assert told(con) == [("a", "review_id", "a"), ("b", "near", "a")]
+
+
+def repeated_reviews(draw: random.Random) -> list[dict[str, Any]]:
+    """Versions and copies of a few reviews of one user and item, in any order."""
+    return [
+        review(
+            draw.choice([None, "a", "b", "c"]), 50, draw.choice([1, 5]),
+            body=draw.choice([TEXT, TEXT + "!", "Bad.", "Bad?", "Good, and long enough"]),
+            loaded_at=str(NEWEST - timedelta(days=draw.randrange(1, 40))),
+        )
+        for _ in range(draw.randrange(2, 10))
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_copies_and_corrections_known_later_change_no_earlier_snapshot(pipeline: Pipeline, seed: int) -> None:
+    draw = random.Random(seed)
+    rows, cut = repeated_reviews(draw), NEWEST - timedelta(days=20)
+    past = [row for row in rows if row["loaded_at"] < str(cut)]
+    snapshots = [cut - timedelta(days=days) for days in range(0, 20, 2)]
+    of_the_past = built(pipeline, past) if past else None
+    before = [seen(of_the_past, as_of) if of_the_past else [] for as_of in snapshots]
+    con = built(pipeline, rows)
+    assert [seen(con, as_of) for as_of in snapshots] == before
+    counts = con.execute(
+        "select (select count(*) from cleaning.int_reviews__known where is_kept), "
+        "(select count(*) from duplicates__reviews inner join cleaning.int_reviews__known as kept "
+        "on kept.row_id = kept_row_id and is_kept)"
+    ).fetchone()
+    assert sum(counts) == len(rows)
+
+
 def test_the_voice_of_a_user_is_what_one_would_count_by_hand(pipeline: Pipeline) -> None:
     con = built(
         pipeline,

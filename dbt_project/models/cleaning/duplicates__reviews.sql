@@ -4,35 +4,20 @@ with reviews as (
 ),
 
 matched as (
-    select * from {{ ref('int_reviews__matched') }}
-),
-
--- A winner may lose to a later rule: follow it to the row that was kept.
-resolved as (
-    select
-        matched.row_id,
-        coalesce(
-            later_winners.winner_row_id, winners.winner_row_id, matched.winner_row_id
-        ) as kept_row_id,
-        matched.matched_by
-    from matched
-    left join matched as winners
-        on matched.winner_row_id = winners.row_id
-    left join matched as later_winners
-        on winners.winner_row_id = later_winners.row_id
+    {{ followed_to_kept('int_reviews__matched') }}
 ),
 
 duplicates as (
     select
-        resolved.row_id,
-        resolved.kept_row_id,
-        resolved.matched_by,
+        matched.row_id,
+        matched.kept_row_id,
+        matched.matched_by,
         {{ columns_of('reviews', 'reviews') }},
         reviews.updated_at,
         reviews.loaded_at
-    from resolved
+    from matched
     inner join reviews
-        on resolved.row_id = reviews.row_id
+        on matched.row_id = reviews.row_id
 )
 
 select * from duplicates
