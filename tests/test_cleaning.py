@@ -82,8 +82,19 @@ def test_names_of_a_shop_are_read_as_the_event_types_of_the_contract(pipeline: P
     assert found == [("cart",), ("purchase",)]
 
 
-def test_an_instant_with_an_offset_is_read_as_utc(pipeline: Pipeline) -> None:
-    con = pipeline.run([event("u", "view", "2025-01-02T01:30:00+02:00")])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2025-01-02T01:30:00+02:00",
+        "2025-01-02 01:30+02:00",
+        "2025-01-02 01:30 +0200",
+        "2025/1/2T1:30:00.0+02",
+        "2025-01-01T23:30Z",
+        "2025-01-01 20:00-03:30",
+    ],
+)
+def test_an_instant_with_an_offset_is_read_as_utc(pipeline: Pipeline, text: str) -> None:
+    con = pipeline.run([event("u", "view", text)])
     assert con.execute("select occurred_at from cleaning.int_events__imputed").fetchone() == (
         datetime(2025, 1, 1, 23, 30),
     )

@@ -14,8 +14,6 @@ from ibis_features import (
     ExamplesError,
     ForetableError,
     connect_backend,
-    labelled_snapshots,
-    purged_split,
     read_examples,
     read_schema,
 )
@@ -23,6 +21,7 @@ from ibis_features.examples import LABEL
 from models_ml.evaluation import base_rate_scores, difference_interval, telling_columns
 from models_ml.judging import entity_codes, scored
 from models_ml.spec import parse_spec
+from models_ml.splitting import split_examples
 from models_ml.trainer import merged_params, trainer
 from udfs.scorers import identifier
 
@@ -125,13 +124,7 @@ def label_shuffle(
         con, "examples", entity=spec.entity, label=spec.label, as_of=spec.as_of, exclude=sorted(exclude)
     )
     examples = read_examples(connect_backend(con), "examples", schema)
-    split = purged_split(
-        labelled_snapshots(examples, horizon_days=spec.horizon_days),
-        horizon_days=spec.horizon_days,
-        validate_snapshots=spec.validate_snapshots,
-        test_snapshots=spec.test_snapshots,
-    )
-    parts = {name: examples.at(split[name]) for name in ("train", "validate", "test")}
+    _, parts = split_examples(examples, spec)
     fitted = trainer(spec.model).fit(
         parts["train"],
         parts["validate"],

@@ -20,8 +20,6 @@ from ibis_features import (
     ForetableError,
     check_keys,
     connect_backend,
-    labelled_snapshots,
-    purged_split,
     read_examples,
     read_schema,
 )
@@ -30,6 +28,7 @@ from models_ml.evaluation import leak_suspects
 from models_ml.judging import judge
 from models_ml.registry import ActiveModel, TrainedVersion, active_model, add_version, read_artifact
 from models_ml.spec import PredictionSpec, parse_spec
+from models_ml.splitting import split_examples
 from models_ml.trainer import FittedModel, Progress, merged_params, trainer
 from models_ml.trees import TreesModel
 from udfs.decision import Request, decide, environment_of, fingerprint_of, rows_hash
@@ -138,13 +137,7 @@ def _train(
     progress: Progress,
 ) -> tuple[TrainedVersion, FittedModel]:
     started = time.monotonic()
-    split = purged_split(
-        labelled_snapshots(examples, horizon_days=spec.horizon_days),
-        horizon_days=spec.horizon_days,
-        validate_snapshots=spec.validate_snapshots,
-        test_snapshots=spec.test_snapshots,
-    )
-    parts = {name: examples.at(split[name]) for name in ("train", "validate", "test")}
+    split, parts = split_examples(examples, spec)
     if spec.leak_check:
         _refuse_leaks(parts["train"])
     fitted = trainer(spec.model).fit(

@@ -108,10 +108,18 @@
         when regexp_full_match(
             {{ foretable.text_of(column) }}, '{{ foretable.local_instant() }} ?(Z|z|UTC|[+-](0[0-9]|1[0-5])(:?[0-5][0-9])?)'
         ) and contains({{ foretable.text_of(column) }}, ':')
-            and timezone('UTC', try_cast(upper({{ foretable.text_of(column) }}) as timestamptz))
+            and {{ foretable.shifted_instant(column) }}
             between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999'
-            then timezone('UTC', try_cast(upper({{ foretable.text_of(column) }}) as timestamptz))
+            then {{ foretable.shifted_instant(column) }}
     end
+{%- endmacro %}
+
+
+{# An instant with an offset, in UTC. DuckDB wants seconds before an offset: those left out are 0. #}
+{% macro shifted_instant(column) -%}
+    timezone('UTC', try_cast(
+        regexp_replace(upper({{ foretable.text_of(column) }}), '^([^:]*:[0-9]{1,2})( ?[^0-9:].*)$', '\1:00\2') as timestamptz
+    ))
 {%- endmacro %}
 
 

@@ -15,7 +15,7 @@
 
     {%- set as_built = config.require('read_as_built') -%}
     {%- set feature_table = foretable.model_named(config.require('of')) -%}
-    {%- set chain = foretable.models_from_events(feature_table, as_built) -%}
+    {%- set chain = foretable.chain_of_models(['stg_events'], feature_table, as_built) -%}
     {%- set kept = {} -%}
     {%- for row in run_query('select model, sql from foretable.compiled').rows -%}
         {%- do kept.update({row[0]: row[1]}) -%}
@@ -83,14 +83,17 @@
 {%- endmacro %}
 
 
-{# The models from the raw events to a feature table, each after those it reads; without those read as built. #}
-{% macro models_from_events(node, as_built) %}
-    {%- set ordered = {} -%}
+{#
+    The models from some starts to a model, each after those it reads, the model last; without those in `as_built`, which
+    are read as the last build left them.
+
+    starts: names of the models that the chain begins with
+#}
+{% macro chain_of_models(starts, node, as_built) %}
+    {%- set ordered, chain, ids = {}, [], ['none'] -%}
     {%- do foretable.visit(node, as_built, ordered) -%}
-    {%- set chain = [] -%}
-    {%- set ids = ['none'] -%}
     {%- for node_id, above in ordered.items() -%}
-        {%- if above.name == 'stg_events' or above.depends_on.nodes | select('in', ids) | list -%}
+        {%- if above.name in starts or above.depends_on.nodes | select('in', ids) | list -%}
             {%- do ids.append(node_id) -%}
             {%- do chain.append(above) -%}
         {%- endif -%}

@@ -227,23 +227,6 @@
 {%- endmacro %}
 
 
-{#
-    The models between the staging tables and a model, each after those it reads, the model last. Staging tables are in it,
-    models that are read as built are not.
-#}
-{% macro models_from_staging(node, as_built) %}
-    {%- set ordered, chain, ids = {}, [], ['none'] -%}
-    {%- do foretable.visit(node, as_built, ordered) -%}
-    {%- for node_id, above in ordered.items() -%}
-        {%- if above.name in foretable.staging_names() or above.depends_on.nodes | select('in', ids) | list -%}
-            {%- do ids.append(node_id) -%}
-            {%- do chain.append(above) -%}
-        {%- endif -%}
-    {%- endfor -%}
-    {{- return(chain) -}}
-{% endmacro %}
-
-
 {% macro staging_names() %}
     {{- return(['stg_events', 'stg_reviews', 'stg_users', 'stg_items', 'stg_campaigns']) -}}
 {% endmacro %}

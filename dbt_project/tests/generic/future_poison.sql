@@ -23,7 +23,7 @@
 {{ return("select 'run it by dbt test' as fault") }}
 {%- endif -%}
 {%- set node = foretable.tested_node(model) -%}
-{%- set chain = foretable.models_from_staging(node, read_as_built + ['int_snapshots__grid']) -%}
+{%- set chain = foretable.chain_of_models(foretable.staging_names(), node, read_as_built + ['int_snapshots__grid']) -%}
 {%- if node.unique_id not in chain | map(attribute='unique_id') -%}
     {{ exceptions.raise_compiler_error(
         "future_poison: " ~ node.name ~ " reads none of foretable's staging tables ("
