@@ -55,6 +55,7 @@ class Order:
     selector: str | None = None
     full_refresh: bool = False
     train: str = TRAIN[0]
+    promote: str | None = None
     threads: int | None = None
     is_tested: bool = True
 
@@ -143,6 +144,8 @@ def _arguments(order: Order, state: Path) -> list[str]:
     settings = dict(order.vars)
     if order.train != TRAIN[0]:
         settings["train"] = order.train
+    if order.promote:
+        settings["promote"] = order.promote
     if order.data and not order.project.is_packaged:
         settings["data"] = str(order.data.resolve())  # over the project's own var
     arguments = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import click
 
 from foretable import options
 from foretable.features import features
+from foretable.lifecycle import compare, promote, retire, rollback, versions
 from foretable.load.command import load
 from foretable.reading import predictions, sql
 
@@ -88,24 +90,7 @@ def simulate(users: int, days: int, seed: int, out: Path) -> None:
 
 
 @main.command()
-@click.option(
-    "--source",
-    metavar="NAME",
-    help="The mapping that reads the raw files: contract, online_retail, taobao, or your own.",
-)
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    envvar="FORETABLE_DATA",
-    show_envvar=True,
-    metavar="FOLDER",
-    help="Folder of the raw files.  [default: shop]",
-)
-@options.warehouse
-@click.option(
-    "--select", multiple=True, metavar="NODES", help="Build only these, in dbt's words: pred__churn_30d, +mart__users."
-)
-@click.option("--exclude", multiple=True, metavar="NODES", help="Leave these out.")
+@options.order
 @click.option(
     "--selector",
     metavar="NAME",
@@ -113,47 +98,10 @@ def simulate(users: int, days: int, seed: int, out: Path) -> None:
 )
 @click.option("--full-refresh", is_flag=True, help="Build and train everything anew.")
 @click.option(
-    "--train",
-    type=click.Choice(["when_changed", "always", "never"]),
-    default="when_changed",
-    show_default=True,
-    help="When to train; never only scores.",
-)
-@click.option(
-    "--vars", "vars_text", metavar="YAML", help="Settings such as '{snapshot_every: 1 month, history_days: 60}'."
-)
-@click.option(
-    "--project-dir",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Your dbt project.  [default: the current folder if it is one, else foretable's]",
-)
-@click.option(
-    "--profiles-dir",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where your profiles.yml is.  [default: the project]",
-)
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Steps at a time.  [default: the profile's]")
-@click.option(
     "--tests/--no-tests", "is_tested", default=True, show_default=True, help="Test the tables that are built."
 )
 @options.debug
-def build(
-    source: str | None,
-    data: Path | None,
-    warehouse: Path,
-    select: tuple[str, ...],
-    exclude: tuple[str, ...],
-    selector: str | None,
-    full_refresh: bool,
-    train: str,
-    vars_text: str | None,
-    project_dir: Path | None,
-    profiles_dir: Path | None,
-    threads: int | None,
-    is_tested: bool,
-) -> None:
+def build(selector: str | None, full_refresh: bool, is_tested: bool, **chosen: Any) -> None:
     """Clean the log, compute features, train what has changed, and score: dbt build.
 
     A model with materialized='prediction' is trained when its SELECT, its config or its training rows have changed.
@@ -164,43 +112,54 @@ def build(
         foretable build --data FOLDER                    events.parquet, .csv or .jsonl, by the contract's names
         foretable build --source online_retail --data FOLDER
         foretable build --train never                    score the newest rows with the models of before
+        foretable build --promote always                 even where a model is no better than recency alone
         foretable build --select +pred__churn_30d        one prediction and all it needs
         foretable build --selector scoring --train never
         foretable build --vars '{max_price: 5000}'
         foretable build --project-dir my_shop
     """
-    from foretable.build import Order
-    from foretable.project import check_data, check_selector, check_warehouse, find_project, read_yaml
+    from foretable.project import check_selector
 
-    warehouse = check_warehouse(warehouse)
-    project = find_project(project_dir, profiles_dir)
+    order = _order(**chosen)
     if selector:
-        if select or exclude:
+        if order.select or order.exclude:
             raise click.UsageError("--selector says all that is built; leave --select and --exclude out")
-        check_selector(project, selector)
-    chosen = read_yaml(vars_text, place="--vars") if vars_text else {}
-    if source:
-        chosen["source"] = source
-    if data is not None and "data" in chosen:
-        raise click.UsageError("--data and a var 'data' name the folder twice; leave one out")
-    if data is None and "data" in chosen:
-        data = Path(chosen.pop("data"))
-    check_data(project, chosen, data)
-    _build(
-        Order(
-            project=project,
-            warehouse=warehouse,
-            data=data,
-            vars=chosen,
-            select=select,
-            exclude=exclude,
-            selector=selector,
-            full_refresh=full_refresh,
-            train=train,
-            threads=threads,
-            is_tested=is_tested,
-        )
+        check_selector(order.project, selector)
+    _build(replace(order, selector=selector, full_refresh=full_refresh, is_tested=is_tested))
+
+
+@main.command()
+@options.order
+@options.debug
+def plan(**chosen: Any) -> None:
+    """Say what a build would train and why, on which rows, and what that took last time. Nothing is trained or scored.
+
+    It looks at the features and labels as the last build left them: what new rows of the log will change, only a build
+    can tell.
+
+    \b
+    Examples:
+        foretable plan
+        foretable plan --select pred__churn_30d
+        foretable plan --train always
+    """
+    from foretable.build import run_build
+    from foretable.plan import PREDICTIONS, plans_of
+    from foretable.results import failure_sentences, show_plans
+    from foretable.screen import make_screen
+
+    order = _order(**chosen)
+    _refuse_locked(order.warehouse)
+    select = tuple(f"{nodes},{PREDICTIONS}" for nodes in order.select) or (PREDICTIONS,)
+    console = _build_console()
+    report = run_build(
+        replace(order, select=select, is_tested=False, vars={**order.vars, "plan": True}), make_screen(console)
     )
+    show_plans(console, plans_of(report))
+    if not report.is_good:
+        for sentence in failure_sentences(report):
+            click.echo(f"Error: {sentence}", err=True)
+        raise click.exceptions.Exit(1)
 
 
 @main.command()
@@ -253,7 +212,8 @@ def demo(users: int, days: int, seed: int, out: Path, warehouse: Path) -> None:
         console.print(f"The shop in {out} is the one asked for.", markup=False)
     else:
         _simulate(console, users, days, seed, out)
-    _build(Order(project=find_project(packaged_project()), warehouse=warehouse, data=out))
+    # A shop of few users has models that are no better than their baselines; the demo shows them all the same.
+    _build(Order(project=find_project(packaged_project()), warehouse=warehouse, data=out, promote="always"))
     show_demo(console, warehouse)
 
 
@@ -281,8 +241,34 @@ def init(folder: Path, name: str | None) -> None:
     )
 
 
-for command in (load, features, sql, predictions):
+for command in (load, features, sql, predictions, versions, promote, rollback, compare, retire):
     main.add_command(command)
+
+
+def _order(
+    source: str | None,
+    data: Path | None,
+    warehouse: Path,
+    vars_text: str | None,
+    project_dir: Path | None,
+    profiles_dir: Path | None,
+    **others: Any,
+) -> Order:
+    """What is to be built, from the options of `options.order`; raises Refusal where they do not fit."""
+    from foretable.build import Order
+    from foretable.project import check_data, check_warehouse, find_project, read_yaml
+
+    warehouse = check_warehouse(warehouse)
+    project = find_project(project_dir, profiles_dir)
+    chosen = read_yaml(vars_text, place="--vars") if vars_text else {}
+    if source:
+        chosen["source"] = source
+    if data is not None and "data" in chosen:
+        raise click.UsageError("--data and a var 'data' name the folder twice; leave one out")
+    if data is None and "data" in chosen:
+        data = Path(chosen.pop("data"))
+    check_data(project, chosen, data)
+    return Order(project=project, warehouse=warehouse, data=data, vars=chosen, **others)
 
 
 def _build_console() -> Console:

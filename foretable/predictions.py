@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ibis_features.errors import NotFoundError
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -54,6 +56,40 @@ def list_predictions(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
         )
     }
     return [_described(model, metrics, scored.get(model["prediction"], {})) for model in models]
+
+
+def list_versions(con: duckdb.DuckDBPyConnection, prediction: str) -> list[dict[str, Any]]:
+    """One row a version, newest first, with its AUC on the test snapshots; raises NotFoundError where there is none."""
+    rows = _rows(
+        con,
+        """
+        select versions.version, versions.status, versions.model, versions.trained_at, versions.train_rows,
+            metrics.value as roc_auc, metrics.lower as roc_auc_lower, metrics.upper as roc_auc_upper
+        from foretable.versions as versions
+        left join foretable.metrics as metrics
+            on
+                versions.prediction = metrics.prediction
+                and versions.version = metrics.version
+                and metrics.split = 'test'
+                and metrics.scored_by = 'model'
+                and metrics.metric = 'roc_auc'
+        where versions.prediction = ?
+        order by versions.version desc
+        """,
+        [prediction],
+    )
+    if not rows:
+        raise NotFoundError(f"no prediction '{prediction}'; `foretable predictions` lists them")
+    return rows
+
+
+def versions_to_compare(con: duckdb.DuckDBPyConnection, prediction: str) -> tuple[int, int]:
+    """The newest version that is not retired, and the one that serves or, where they are one, the newest other."""
+    rows = [row for row in list_versions(con, prediction) if row["status"] != "retired"]
+    others = sorted(rows[1:], key=lambda row: row["status"] != "active")
+    if not others:
+        raise NotFoundError(f"'{prediction}' has one version only; nothing to compare it with")
+    return rows[0]["version"], others[0]["version"]
 
 
 def runs_of(con: duckdb.DuckDBPyConnection, run_id: str) -> list[dict[str, Any]]:

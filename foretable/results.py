@@ -173,6 +173,67 @@ def judged_summary(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def show_plans(console: Console, plans: list[dict[str, Any]]) -> None:
+    """What would train and why, the parts it would train and be judged on, and what would be scored."""
+    if not plans:
+        return
+    training = [plan for plan in plans if plan["is_trained"]]
+    rows = [
+        {
+            "prediction": plan["prediction"],
+            "train": "yes" if plan["is_trained"] else "no",
+            "why": plan["reason"],
+            "serves": f"version {plan['serving_version']}" if plan["serving_version"] else "nothing yet",
+            "score as_of": _day(plan["scored_as_of"], 10),
+            "rows to score": f"{plan['scored_rows']:,}",
+        }
+        for plan in plans
+    ]
+    show_table(console, "What a build would do", rows, right=["rows to score"])
+    if training:
+        parts = [
+            {
+                "prediction": plan["prediction"],
+                "model": plan["model"],
+                "features": plan["feature_count"],
+                "train": _planned(plan, "train"),
+                "validate": _planned(plan, "validate"),
+                "test": _planned(plan, "test"),
+                "purged snapshots": len(plan["purged_as_of"]),
+                "seconds last time": "" if plan["last_train_seconds"] is None else f"{plan['last_train_seconds']:.1f}",
+            }
+            for plan in training
+        ]
+        right = ["features", "purged snapshots", "seconds last time"]
+        show_table(console, "On which rows", parts, right=right)
+    seconds = sum(plan["last_train_seconds"] or 0.0 for plan in training)
+    known = f", which took {seconds:.0f} s last time" if seconds else ""
+    _say(console, f"{len(training)} of {len(plans)} predictions would be trained{known}. Nothing was changed.")
+
+
+def version_summary(row: dict[str, Any]) -> dict[str, Any]:
+    """A version: does it serve, and how good is it?"""
+    return {
+        "version": row["version"],
+        "status": row["status"],
+        "model": row["model"],
+        "trained at": _day(row["trained_at"], 16),
+        "train rows": f"{row['train_rows']:,}",
+        "test AUC [95%]": _interval(row),
+    }
+
+
+def comparison_summary(row: dict[str, Any], one: int, other: int) -> dict[str, Any]:
+    """One metric of two versions."""
+    interval = "" if row["lower"] is None else f" [{row['lower']:+.4f}, {row['upper']:+.4f}]"
+    return {
+        "metric": row["metric"],
+        f"version {one}": f"{row[f'version {one}']:.4f}",
+        f"version {other}": f"{row[f'version {other}']:.4f}",
+        "difference [95%]": f"{row['difference']:+.4f}{interval}",
+    }
+
+
 def show_predictions(console: Console, rows: list[dict[str, Any]]) -> None:
     """What is trained and how good it is, a row each."""
     if rows:
@@ -262,6 +323,12 @@ def _day(value: Any, length: int) -> str:
 def _range(row: dict[str, Any], part: str) -> str:
     first, last = _day(row[f"{part}_from"], 10), _day(row[f"{part}_to"], 10)
     return first if first == last else f"{first} to {last}"
+
+
+def _planned(plan: dict[str, Any], part: str) -> str:
+    first, last = _day(plan[f"{part}_as_of"][0], 10), _day(plan[f"{part}_as_of"][-1], 10)
+    days = first if first == last else f"{first} to {last}"
+    return f"{plan[f'{part}_rows']:,} rows, {days}"
 
 
 def _say(console: Console, text: str) -> None:

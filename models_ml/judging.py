@@ -1,17 +1,21 @@
 """Judge a model on unseen rows beside its baselines: base rate, recency alone, and a simulated shop's truth."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import duckdb
 import numpy as np
 
 from ibis_features import Examples
 from ibis_features.examples import LABEL
-from models_ml.evaluation import Metric, base_rate_scores, evaluate, single_feature_scores
+from models_ml.evaluation import Metric, base_rate_scores, difference_interval, evaluate, single_feature_scores
 from models_ml.spec import PredictionSpec
 from models_ml.trainer import FittedModel
 
 JUDGED = ("validate", "test")
+BASELINES = ("base_rate", "recency")
+"""What a version has to beat before it serves. `truth` is no baseline: it is the most that can be known."""
+ABOVE = "above_"
+DECIDING = "roc_auc"
 
 
 def judge(
@@ -23,6 +27,8 @@ def judge(
     truth: str | None = None,
 ) -> tuple[tuple[str, str, Metric], ...]:
     """(split, scored_by, metric) for the model and each baseline, with 95% bootstrap intervals over entities.
+
+    scored_by `above_<baseline>` is the model's AUC less the baseline's, both on the same resampled entities.
 
     `truth` is the quoted name of a relation with the true probabilities, one row an entity and as_of; where it holds
     nothing for these rows (a real shop), there is no truth beside the model.
@@ -47,7 +53,21 @@ def judge(
         entities = entity_codes(part)
         for name, values in scored_by.items():
             metrics += [(split, name, metric) for metric in evaluate(labels, values, entities=entities, seed=spec.seed)]
+            if name in BASELINES:
+                above = difference_interval(DECIDING, labels, scores, values, entities=entities, seed=spec.seed)
+                metrics.append((split, ABOVE + name, above))
     return tuple(metrics)
+
+
+def not_beaten(metrics: Sequence[tuple[str, str, Metric]]) -> str | None:
+    """Why a version should not serve: a baseline that is as good on the test snapshots; None where none is."""
+    for split, scored_by, metric in metrics:
+        if split == "test" and scored_by.startswith(ABOVE) and not metric.lower > 0:
+            return (
+                f"on the test snapshots its AUC less that of {scored_by.removeprefix(ABOVE)} alone is "
+                f"{metric.value:+.3f} [{metric.lower:+.3f}, {metric.upper:+.3f}]"
+            )
+    return None
 
 
 def scored(fitted: FittedModel, examples: Examples) -> tuple[np.ndarray, np.ndarray]:

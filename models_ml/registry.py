@@ -1,4 +1,7 @@
-"""The registry: trained versions and their artifacts, as tables of the schema `foretable` in the warehouse."""
+"""The registry: trained versions and their artifacts, as tables of the schema `foretable` in the warehouse.
+
+Which version serves is one row of `foretable.active`. A version that does not serve is a candidate until it is retired.
+"""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from ibis_features import FeatureSchema, NotFoundError, Split
+from ibis_features import ConfigError, FeatureSchema, NotFoundError, Split
 from models_ml.artifact import sha256
 from models_ml.evaluation import Metric
 from models_ml.spec import PredictionSpec
@@ -16,23 +19,29 @@ from models_ml.spec import PredictionSpec
 
 @dataclass(frozen=True)
 class ActiveModel:
-    """The version of a prediction that serves."""
+    """The version of a prediction that serves. `definition` is the fingerprint without the training rows."""
 
     prediction: str
     version: int
     model: str
     fingerprint: str
+    definition: str | None
     schema: FeatureSchema
     sha256: str
+    trained_at: datetime
 
 
 @dataclass(frozen=True)
 class TrainedVersion:
-    """A version as it goes into the registry, with its artifact's bytes and what was measured of it."""
+    """A version as it goes into the registry, with its artifact's bytes and what was measured of it.
+
+    `target` and `examples` are the tables of its scores and its rows, as quoted SQL names without a catalog.
+    """
 
     prediction: str
     spec: PredictionSpec
     fingerprint: str
+    definition: str
     schema: FeatureSchema
     environment: Mapping[str, str]
     split: Split
@@ -42,7 +51,39 @@ class TrainedVersion:
     metrics: tuple[tuple[str, str, Metric], ...]
     """(split, scored_by, metric): the model itself or one of its baselines."""
     importance: Mapping[str, float]
+    target: str
+    examples: str
     trained_at: datetime
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """Any version of a prediction. `split` gives the as_of of each part as text, the rest is as in TrainedVersion."""
+
+    version: int
+    target: str
+    examples: str
+    schema: FeatureSchema
+    sha256: str
+    split: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class PredictionRun:
+    """What one build, or a promotion, did with a prediction. `scored_hash` tells the rows that were scored."""
+
+    run_id: str
+    prediction: str
+    version: int
+    source: str
+    reason: str
+    scored_hash: str
+    row_count: int
+    seconds: float
+    is_trained: bool
+    is_scored: bool
+    as_of: datetime
+    ended_at: datetime
 
 
 def has_registry(con: duckdb.DuckDBPyConnection) -> bool:
@@ -58,8 +99,8 @@ def active_models(con: duckdb.DuckDBPyConnection) -> list[ActiveModel]:
     """Every prediction's serving version, by name; without the artifacts, so that it is quick."""
     rows = con.execute(
         """
-        select models.prediction, models.version, models.model, models.fingerprint, models.feature_schema,
-            models.artifact_sha256
+        select models.prediction, models.version, models.model, models.fingerprint, models.definition,
+            models.feature_schema, models.artifact_sha256, models.trained_at
         from foretable.active as active
         inner join foretable.models as models
             on active.prediction = models.prediction and active.version = models.version
@@ -67,8 +108,10 @@ def active_models(con: duckdb.DuckDBPyConnection) -> list[ActiveModel]:
         """
     ).fetchall()
     return [
-        ActiveModel(prediction, version, model, fingerprint, FeatureSchema.from_json(json.loads(schema)), digest)
-        for prediction, version, model, fingerprint, schema, digest in rows
+        ActiveModel(
+            prediction, version, model, whole, definition, FeatureSchema.from_json(json.loads(schema)), digest, at
+        )
+        for prediction, version, model, whole, definition, schema, digest, at in rows
     ]
 
 
@@ -88,7 +131,7 @@ def read_artifact(con: duckdb.DuckDBPyConnection, prediction: str, version: int)
 
 
 def add_version(con: duckdb.DuckDBPyConnection, trained: TrainedVersion) -> int:
-    """Write a version with its metrics, let it serve, and give its number. The caller holds the transaction."""
+    """Write a version with its metrics, as a candidate, and give its number. The caller holds the transaction."""
     spec, prediction = trained.spec, trained.prediction
     row = con.execute(
         "select coalesce(max(version), 0) + 1 from foretable.models where prediction = ?", [prediction]
@@ -97,7 +140,7 @@ def add_version(con: duckdb.DuckDBPyConnection, trained: TrainedVersion) -> int:
     version: int = row[0]
     split = {name: [f"{as_of:%Y-%m-%d %H:%M:%S}" for as_of in days] for name, days in asdict(trained.split).items()}
     con.execute(
-        f"insert into foretable.models values ({', '.join('?' * 19)})",
+        f"insert into foretable.models values ({', '.join('?' * 22)}, null)",
         [
             prediction,
             version,
@@ -118,6 +161,9 @@ def add_version(con: duckdb.DuckDBPyConnection, trained: TrainedVersion) -> int:
             trained.artifact,
             sha256(trained.artifact),
             trained.trained_at,
+            trained.definition,
+            trained.target,
+            trained.examples,
         ],
     )
     con.executemany(
@@ -132,8 +178,105 @@ def add_version(con: duckdb.DuckDBPyConnection, trained: TrainedVersion) -> int:
             "insert into foretable.feature_importance values (?, ?, ?, ?)",
             [[prediction, version, feature, share] for feature, share in trained.importance.items()],
         )
-    con.execute("insert or replace into foretable.active values (?, ?, ?)", [prediction, version, trained.trained_at])
     return version
+
+
+def last_train_seconds(con: duckdb.DuckDBPyConnection, prediction: str) -> float | None:
+    """How long the newest version's training took, judging included; None where none was trained."""
+    row = con.execute(
+        "select train_seconds from foretable.models where prediction = ? order by version desc limit 1", [prediction]
+    ).fetchone()
+    return row[0] if row else None
+
+
+def add_run(con: duckdb.DuckDBPyConnection, run: PredictionRun) -> None:
+    values = asdict(run)
+    con.execute(
+        f"insert into foretable.runs ({', '.join(values)}) values ({', '.join('?' * len(values))})",
+        list(values.values()),
+    )
+
+
+def promote(con: duckdb.DuckDBPyConnection, prediction: str, version: int, *, at: datetime, by: str) -> None:
+    """Let a version serve. The caller holds the transaction and writes what it serves."""
+    con.execute("insert or replace into foretable.active values (?, ?, ?)", [prediction, version, at])
+    con.execute("insert into foretable.promotions values (?, ?, ?, ?)", [prediction, version, at, by])
+
+
+def retire(con: duckdb.DuckDBPyConnection, prediction: str, version: int, *, at: datetime) -> None:
+    """Take a version out of the candidates; raises ConfigError where it serves."""
+    if status_of(con, prediction, version) == "active":
+        raise ConfigError(f"version {version} of '{prediction}' serves; promote another one first, or roll back")
+    con.execute(
+        "update foretable.models set retired_at = ? where prediction = ? and version = ?", [at, prediction, version]
+    )
+
+
+def trained_version(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> RegisteredVersion:
+    """Any version, without its artifact; raises NotFoundError where there is no such version."""
+    status_of(con, prediction, version)
+    row = con.execute(
+        "select feature_schema, artifact_sha256, split, target, examples from foretable.models "
+        "where prediction = ? and version = ?",
+        [prediction, version],
+    ).fetchone()
+    assert row is not None
+    schema, digest, split, target, examples = row
+    parts = {name: tuple(days) for name, days in json.loads(split).items()}
+    return RegisteredVersion(version, target, examples, FeatureSchema.from_json(json.loads(schema)), digest, parts)
+
+
+def status_of(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> str:
+    """active, candidate or retired; raises NotFoundError where there is no such version."""
+    row = con.execute(
+        "select status from foretable.versions where prediction = ? and version = ?", [prediction, version]
+    ).fetchone()
+    if row is None:
+        known = con.execute(
+            "select prediction, version from foretable.versions where prediction = ? order by version", [prediction]
+        ).fetchall()
+        if not known:
+            raise NotFoundError(f"no prediction '{prediction}'; `foretable predictions` lists them")
+        numbers = ", ".join(str(number) for _, number in known)
+        raise NotFoundError(f"no version {version} of prediction '{prediction}'; there are: {numbers}")
+    return row[0]
+
+
+def version_before(con: duckdb.DuckDBPyConnection, prediction: str) -> int:
+    """The version that served before the one that serves; raises NotFoundError where there is none."""
+    rows = con.execute(
+        """
+        select promotions.version
+        from foretable.promotions as promotions
+        inner join foretable.versions as versions
+            on promotions.prediction = versions.prediction and promotions.version = versions.version
+        where
+            promotions.prediction = ? and versions.status = 'candidate'
+            -- Going back again leads further back, not to and fro.
+            and promotions.rowid < (
+                select min(first.rowid)
+                from foretable.promotions as first
+                inner join foretable.active as active
+                    on first.prediction = active.prediction and first.version = active.version
+                where first.prediction = promotions.prediction
+            )
+        order by promotions.rowid desc
+        limit 1
+        """,
+        [prediction],
+    ).fetchall()
+    if not rows:
+        raise NotFoundError(f"no version of '{prediction}' served before the one that serves; nothing to roll back to")
+    return rows[0][0]
+
+
+def version_trained_on(con: duckdb.DuckDBPyConnection, prediction: str, fingerprint: str) -> int | None:
+    """The newest version with this fingerprint that is not retired."""
+    row = con.execute(
+        "select max(version) from foretable.versions where prediction = ? and fingerprint = ? and status <> 'retired'",
+        [prediction, fingerprint],
+    ).fetchone()
+    return row[0] if row else None
 
 
 def metrics_of(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> list[dict[str, Any]]:

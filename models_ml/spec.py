@@ -1,7 +1,9 @@
 """What a prediction's config() may say, parsed and checked. Never evaluated."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from typing import Any
 
 from ibis_features import ConfigError
@@ -9,6 +11,8 @@ from models_ml.trainer import TRAINERS
 
 KINDS = ("binary",)
 RETRAIN = ("when_changed", "always", "never")
+PROMOTE = ("when_better", "always", "never")
+SPANS = re.compile(r"(\d+) (hour|day|week)s?")
 CLASS_WEIGHTS = (None, "balanced")
 
 
@@ -18,7 +22,9 @@ class PredictionSpec:
 
     entity: column of the key. label: column to predict, NULL where not yet known. horizon_days: length of the label's
     window. kind: what the label is. model: the trainer. params: the trainer's own settings. exclude: columns that are
-    not features. class_weight: 'balanced' weighs both classes alike. retrain: when to train. seed: of all chance.
+    not features. class_weight: 'balanced' weighs both classes alike. retrain: when to train; {'every': '7 days'} trains
+    on new rows only so often. promote: whether a new version serves: when_better than its baselines, always, or never
+    but by hand. seed: of all chance.
     validate_snapshots, test_snapshots: how many of the newest labelled snapshots judge the model. recency: the feature
     whose value alone is a baseline. truth: relation with the true probabilities of a simulated shop, in a column named
     as the label. leak_check: refuse a feature that tells the label by itself. include_unversioned: train on attributes
@@ -34,7 +40,8 @@ class PredictionSpec:
     params: Mapping[str, Any] | None = None
     exclude: tuple[str, ...] = ()
     class_weight: str | None = None
-    retrain: str = "when_changed"
+    retrain: str | Mapping[str, str] = "when_changed"
+    promote: str = "when_better"
     seed: int = 7
     validate_snapshots: int = 1
     test_snapshots: int = 1
@@ -42,6 +49,11 @@ class PredictionSpec:
     truth: str | None = None
     leak_check: bool = True
     include_unversioned: bool = False
+
+    @property
+    def every(self) -> timedelta | None:
+        """How often new rows alone are worth a training; None: always."""
+        return _span(self.retrain["every"]) if isinstance(self.retrain, Mapping) else None
 
 
 def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
@@ -72,9 +84,25 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
     )
     _choice(config, "model", tuple(TRAINERS))
     _choice(config, "kind", KINDS)
-    _choice(config, "retrain", RETRAIN)
+    if isinstance(config.get("retrain"), Mapping):
+        _check_policy(config["retrain"])
+    else:
+        _choice(config, "retrain", RETRAIN)
+    _choice(config, "promote", PROMOTE)
     _choice(config, "class_weight", CLASS_WEIGHTS)
     return PredictionSpec(**{**config, "params": dict(config.get("params") or {}), "exclude": tuple(exclude)})
+
+
+def _check_policy(policy: Mapping[str, Any]) -> None:
+    if set(policy) != {"every"}:
+        raise ConfigError(f"unknown retrain {dict(policy)!r}; known: {', '.join(RETRAIN)}, {{'every': '7 days'}}")
+    if _span(policy["every"]) is None:
+        raise ConfigError(f"config retrain every={policy['every']!r} is not a span such as '12 hours' or '7 days'")
+
+
+def _span(text: Any) -> timedelta | None:
+    found = SPANS.fullmatch(str(text).strip())
+    return timedelta(**{f"{found[2]}s": int(found[1])}) if found and int(found[1]) else None
 
 
 def _keys(names: list[str]) -> str:
@@ -87,6 +115,7 @@ def _check(config: Mapping[str, Any], key: str, is_right: bool, expected: str) -
 
 
 def _choice(config: Mapping[str, Any], key: str, known: tuple[Any, ...]) -> None:
-    if key in config and config[key] not in known:
+    if key in config and (not isinstance(config[key], str | None) or config[key] not in known):
         names = ", ".join(str(choice) for choice in known if choice is not None)
+        names += ", {'every': '7 days'}" if key == "retrain" else ""
         raise ConfigError(f"unknown {key} {config[key]!r}; known: {names}")

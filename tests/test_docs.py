@@ -19,7 +19,7 @@ import udfs
 from foretable.cli import main
 from models_ml.spec import PredictionSpec, parse_spec
 from models_ml.trainer import TRAINERS, merged_params, trainer
-from tests.conftest import DBT_PROJECT, ROOT, Shop, run_dbt
+from tests.conftest import DBT_PROJECT, ROOT, SERVING, Shop, run_dbt
 
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
@@ -224,7 +224,7 @@ def test_a_complete_example_builds_as_one_file_of_a_team(tiny_shop: Shop, tmp_pa
     (team / "models" / "pred__example.sql").write_text(sql)
     warehouse = Path(shutil.copy(tiny_shop.warehouse, tmp_path / "copied.duckdb"))
     assert run_dbt("deps", warehouse=warehouse, project=team).code == 0
-    run = run_dbt("build", "--select", "pred__example", warehouse=warehouse, project=team)
+    run = run_dbt("build", "--select", "pred__example", warehouse=warehouse, project=team, variables=SERVING)
     assert run.code == 0, run.output
     with duckdb.connect(str(warehouse), read_only=True) as con:
         assert con.execute("select count(*) > 100 from pred__example").fetchone() == (True,)

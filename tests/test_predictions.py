@@ -1,10 +1,12 @@
 """materialized='prediction', reached by plain dbt and by its one Python function."""
 
 import json
+import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import duckdb
@@ -13,26 +15,8 @@ import yaml
 
 import udfs
 from ibis_features import FeatureSchema
-from tests.conftest import DBT_PROJECT, DbtRun, Shop, run_dbt
-from udfs.prediction import build
-
-BINARY = {
-    "entity": "user_id",
-    "label": "bought",
-    "horizon_days": 30,
-    "model": "xgboost",
-    "params": {"n_estimators": 20},
-}
-EXAMPLES = """
-    select
-        'u' || u as user_id,
-        timestamp '2025-01-01' + interval (30 * s) days as as_of,
-        case when s < 5 then (u * 7 + s) % 10 + random() * 3 > 6 end as bought,
-        ((u * 7 + s) % 10)::double as heat,
-        random() as noise,
-        case when u % 9 = 0 then null else 'c' || (u % 4) end as kind
-    from range(120) as users (u), range(6) as snapshots (s)
-"""
+from tests.conftest import DBT_PROJECT, SERVING, DbtRun, Shop, run_dbt
+from tests.predicting import fixed, predict, state_of, version_count
 
 
 @pytest.fixture
@@ -46,53 +30,6 @@ def con(warehouse: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect(str(warehouse)) as connection:
         connection.execute("select setseed(0.5)")
         yield connection
-
-
-def predict(
-    con: duckdb.DuckDBPyConnection,
-    select: str = EXAMPLES,
-    *,
-    train: str = "when_changed",
-    contract: Mapping[str, str] = MappingProxyType({}),
-    **config: Any,
-) -> str | None:
-    """Do what the materialization does; return the sentence it would fail with."""
-    con.execute(f"create or replace table examples__test__building as {select}")
-    build(
-        con,
-        {
-            "name": "test",
-            "config": {key: value for key, value in {**BINARY, **config}.items() if value != "absent"},
-            "train": train,
-            "sql": select,
-            "database": '"copied"',
-            "building": "main.examples__test__building",
-            "examples": "main.examples__test",
-            "examples_identifier": "examples__test",
-            "target": "main.pred__test",
-            "truth_schema": "main",
-            "run_id": "run",
-            "run_at": "2025-12-01 00:00:00",
-            "source": "contract",
-            "contract": contract,
-        },
-    )
-    return con.execute("select message from foretable_outcome").fetchone()[0]
-
-
-def fixed(con: duckdb.DuckDBPyConnection) -> str:
-    """Examples that do not change from one SELECT to the next."""
-    con.execute(f"create or replace table fixed as {EXAMPLES}")
-    return "select * from fixed"
-
-
-def state_of(con: duckdb.DuckDBPyConnection) -> list[Any]:
-    tables = ["pred__test", "examples__test", "foretable.models", "foretable.active", "foretable.prediction_log"]
-    return [con.execute(f"select * from {table} order by all").fetchall() for table in tables]
-
-
-def versions(con: duckdb.DuckDBPyConnection, prediction: str = "test") -> int:
-    return con.execute("select count(*) from foretable.models where prediction = ?", [prediction]).fetchone()[0]
 
 
 # What cannot be trained on
@@ -135,7 +72,19 @@ def versions(con: duckdb.DuckDBPyConnection, prediction: str = "test") -> int:
         ("select * from fixed", {"horizon_days": "30"}, "config horizon_days='30' is not a whole number above 0"),
         ("select * from fixed", {"horizon_days": "absent"}, "config lacks key 'horizon_days'"),
         ("select * from fixed", {"exclude": ["gone"]}, "exclude names columns that the SELECT does not return: gone"),
-        ("select * from fixed", {"retrain": "daily"}, "unknown retrain 'daily'; known: when_changed, always, never"),
+        ("select * from fixed", {"promote": "yes"}, "unknown promote 'yes'; known: when_better, always, never"),
+        (
+            "select * from fixed",
+            {"retrain": {"every": "soon"}},
+            "retrain every='soon' is not a span such as '12 hours'",
+        ),
+        ("select * from fixed", {"retrain": {"often": "7 days"}}, "unknown retrain {'often': '7 days'}"),
+        ("select * from fixed", {"retrain": ["always"]}, "unknown retrain ['always']"),
+        (
+            "select * from fixed",
+            {"retrain": "daily"},
+            "unknown retrain 'daily'; known: when_changed, always, never, {'every': '7 days'}",
+        ),
     ],
 )
 def test_what_cannot_be_trained_gives_one_sentence_and_leaves_what_was_there(
@@ -218,7 +167,7 @@ def test_it_trains_when_rows_columns_or_config_changed(
     predict(con, select)
     con.execute(change)
     assert predict(con, select, **config) is None
-    assert versions(con) == 2
+    assert version_count(con) == 2
 
 
 def test_new_rows_to_score_are_scored_by_the_version_that_is_there(con: duckdb.DuckDBPyConnection) -> None:
@@ -226,7 +175,7 @@ def test_new_rows_to_score_are_scored_by_the_version_that_is_there(con: duckdb.D
     predict(con, select)
     con.execute("update fixed set heat = 9 where bought is null")
     assert predict(con, select) is None
-    assert versions(con) == 1
+    assert version_count(con) == 1
     logged = con.execute("select count(*) from foretable.prediction_log where prediction = 'test'").fetchone()
     assert logged == (240,), "the log keeps the older scores"
 
@@ -237,7 +186,7 @@ def test_the_order_of_the_rows_changes_nothing(con: duckdb.DuckDBPyConnection) -
     before = con.execute("select user_id, score from pred__test order by all").fetchall()
     con.execute("create or replace table fixed as from fixed order by noise")
     predict(con, select)
-    assert versions(con) == 1
+    assert version_count(con) == 1
     predict(con, select, train="always")
     assert con.execute("select user_id, score from pred__test order by all").fetchall() == before
 
@@ -250,14 +199,14 @@ def test_never_trains_nothing_and_scores_with_what_is_there(con: duckdb.DuckDBPy
     predict(con, select)
     con.execute("update fixed set heat = 5")
     assert predict(con, select, train="never") is None
-    assert versions(con) == 1
+    assert version_count(con) == 1
 
 
 def test_never_scores_rows_of_which_none_is_labelled(con: duckdb.DuckDBPyConnection) -> None:
     predict(con, fixed(con))
     assert predict(con, "select * replace (null::boolean as bought) from fixed", train="never") is None
     assert con.execute("select count(*) from pred__test").fetchone() == (120,)
-    assert versions(con) == 1
+    assert version_count(con) == 1
 
 
 def test_never_refuses_rows_whose_features_are_not_those_of_the_training(con: duckdb.DuckDBPyConnection) -> None:
@@ -392,6 +341,49 @@ def test_a_second_build_with_nothing_changed_trains_nothing(tiny_shop: Shop, war
         assert con.execute("select max(version) from foretable.models").fetchone() == (1,)
 
 
+def test_a_plan_says_what_a_build_would_do_and_does_nothing(tiny_shop: Shop, warehouse: Path) -> None:
+    def plan(*arguments: str) -> str:
+        place = ["--warehouse", str(warehouse), "--data", str(tiny_shop.data)]
+        done = subprocess.run(
+            [sys.executable, "-m", "foretable", "plan", *place, *arguments],
+            capture_output=True, text=True, check=False, cwd=warehouse.parent, env={**os.environ, "COLUMNS": "200"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    before = rows_of_predictions(warehouse)
+    assert "0 of 3 predictions would be trained. Nothing was changed." in plan()
+    with duckdb.connect(str(warehouse)) as con:
+        con.execute("update foretable.models set fingerprint = 'another' where prediction = 'churn_30d'")
+        con.execute("delete from foretable.active where prediction = 'purchase_30d_lstm'")
+        con.execute("delete from foretable.models where prediction = 'purchase_30d_lstm'")
+    told = plan("--select", "pred__churn_30d", "pred__purchase_30d_lstm")
+    assert "2 of 2 predictions would be trained, which took" in told
+    assert "the SELECT, the config, the training rows or a library changed" in told
+    assert "never trained before" in told
+    assert rows_of_predictions(warehouse) == before
+    with duckdb.connect(str(warehouse), read_only=True) as con:
+        planned = con.execute(
+            """
+            select plans.train_rows = models.train_rows, plans.test_rows = models.test_rows,
+                plans.train_as_of::varchar[] = (models.split ->> '$.train[*]')
+            from foretable.plans as plans
+            inner join foretable.models as models on plans.prediction = models.prediction
+            """
+        ).fetchall()
+    assert planned == [(True, True, True)]
+
+
+def rows_of_predictions(warehouse: Path) -> list[Any]:
+    with duckdb.connect(str(warehouse), read_only=True) as con:
+        tables = con.execute(
+            "select table_name from duckdb_tables() where table_name similar to '(pred|examples)__.*' order by all"
+        ).fetchall()
+        return [
+            (name, con.execute(f"select count(*), bit_xor(hash(t)) from {name} as t").fetchall()) for (name,) in tables
+        ]
+
+
 @pytest.fixture
 def team_project(tmp_path: Path, warehouse: Path) -> Callable[[str, str], DbtRun]:
     """A team's own dbt project that uses ours as a package, and builds one model of its own."""
@@ -405,7 +397,7 @@ def team_project(tmp_path: Path, warehouse: Path) -> Callable[[str, str], DbtRun
 
     def add(name: str, sql: str) -> DbtRun:
         (folder / "models" / f"{name}.sql").write_text(sql)
-        return run_dbt("build", "--select", name, warehouse=warehouse, project=folder)
+        return run_dbt("build", "--select", name, warehouse=warehouse, project=folder, variables=SERVING)
 
     return add
 
@@ -451,8 +443,8 @@ def test_dbt_shows_a_fault_as_one_sentence_without_a_traceback(
 
 def test_full_refresh_trains_anew_and_the_var_never_goes_before_it(warehouse: Path) -> None:
     arguments = ["build", "--select", "pred__purchase_30d", "--exclude-resource-type", "test", "--full-refresh"]
-    for variables, count in (({"train": "never"}, 1), ({}, 2)):
+    for variables, count in (({"train": "never"}, 1), (SERVING, 2)):
         run = run_dbt(*arguments, warehouse=warehouse, variables=variables)
         assert run.code == 0, run.output
         with duckdb.connect(str(warehouse), read_only=True) as con:
-            assert versions(con, "purchase_30d") == count
+            assert version_count(con, "purchase_30d") == count

@@ -5,6 +5,7 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from importlib.metadata import version as version_of
 from typing import Any
 
@@ -23,9 +24,9 @@ TRAIN = ("when_changed", "always", "never")
 class Request:
     """What the materialization asks for. Relations and the database are quoted SQL names.
 
-    `building` holds the SELECT's rows; it becomes `examples` when all has gone well. `train` is the run's own word,
-    over the prediction's `retrain`. `unversioned` names columns that show an attribute as it is today. `contract` holds
-    the types that the target promises, by column; none where it promises nothing.
+    `building` holds the SELECT's rows; it becomes `examples` when all has gone well. `train` and `promote` are the
+    run's own words, over the prediction's `retrain` and `promote`. `unversioned` names columns that show an attribute
+    as it is today. `contract` holds the types that the target promises, by column; none where it promises nothing.
     """
 
     name: str
@@ -43,6 +44,12 @@ class Request:
     source: str
     unversioned: Sequence[str] = ()
     contract: Mapping[str, str] = field(default_factory=dict)
+    promote: str | None = None
+    is_plan: bool = False
+
+    def local(self, sql: str) -> str:
+        """SQL without the name of the warehouse's catalog, which a copy or another file name would change."""
+        return sql.replace(f"{self.database}.", "")
 
 
 @dataclass(frozen=True)
@@ -53,10 +60,28 @@ class Decision:
     reason: str
 
 
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a trained model depends on, as hashes: all of it, and all but the labelled rows."""
+
+    whole: str
+    definition: str
+
+
 def decide(
-    active: ActiveModel | None, fingerprint: str, schema: FeatureSchema, request: Request, spec: PredictionSpec
+    active: ActiveModel | None,
+    fingerprint: Fingerprint,
+    schema: FeatureSchema,
+    request: Request,
+    spec: PredictionSpec,
+    *,
+    candidate: int | None,
+    now: datetime,
 ) -> Decision:
-    """Train or not. A model is never put to rows whose features are not those it was trained on."""
+    """Train or not. A model is never put to rows whose features are not those it was trained on.
+
+    `candidate` is the version that has this fingerprint, if there is one.
+    """
     if request.train not in TRAIN:
         raise ConfigError(f"unknown train '{request.train}' in --vars; known: {', '.join(TRAIN)}")
     mode = request.train if request.train != "when_changed" else spec.retrain
@@ -69,31 +94,62 @@ def decide(
                 f"({_difference(active.schema, schema)}), and train is 'never'; run once without it"
             )
         return Decision(False, "train is never")
-    if active is None:
-        return Decision(True, "never trained before")
     if mode == "always":
-        return Decision(True, "train is always")
-    if active.fingerprint != fingerprint:
+        return Decision(True, "train is always" if active else "never trained before")
+    if active is None:
+        if candidate is not None:
+            raise ConfigError(_waiting(request.name, candidate, "was trained on these rows"))
+        return Decision(True, "never trained before")
+    if candidate is not None and candidate != active.version and active.schema != schema:
+        raise ConfigError(
+            f"version {active.version} serves, and the SELECT's features are no longer those it was trained on "
+            f"({_difference(active.schema, schema)}); {_waiting(request.name, candidate, 'fits them')}"
+        )
+    return _decide_by_change(active, fingerprint, spec, candidate=candidate, now=now)
+
+
+def _decide_by_change(
+    active: ActiveModel, fingerprint: Fingerprint, spec: PredictionSpec, *, candidate: int | None, now: datetime
+) -> Decision:
+    if active.fingerprint == fingerprint.whole:
+        return Decision(False, "nothing changed")
+    if candidate is not None:
+        return Decision(False, f"version {candidate}, a candidate, was trained on these rows")
+    if spec.every is None or active.definition != fingerprint.definition:
         return Decision(True, "the SELECT, the config, the training rows or a library changed")
-    return Decision(False, "nothing changed")
+    due_at = active.trained_at + spec.every
+    if now < due_at:
+        return Decision(False, f"new rows train next from {due_at:%Y-%m-%d %H:%M} on")
+    return Decision(True, f"new rows, and the last training was on {active.trained_at:%Y-%m-%d %H:%M}")
+
+
+def _waiting(name: str, version: int, what: str) -> str:
+    return (
+        f"version {version} {what} and does not serve: see it with `foretable compare {name}`, let it serve with "
+        f"`foretable promote {name} {version}`"
+    )
 
 
 def fingerprint_of(
     con: duckdb.DuckDBPyConnection, request: Request, spec: PredictionSpec, schema: FeatureSchema
-) -> str:
+) -> Fingerprint:
     """What a trained model depends on: SELECT, config, columns, labelled rows, and the libraries that matter.
 
     Rows are told by DuckDB's hash(), quick but bound to a DuckDB version: so that version is in the fingerprint, too.
     """
     libraries = {name: version_of(name) for name in ("duckdb", *LIBRARIES[spec.model])}
-    state = {
-        "sql": request.sql.replace(f"{request.database}.", ""),  # a warehouse may be copied or renamed
-        "config": asdict(replace(spec, retrain="when_changed")),
+    definition = {
+        "sql": request.local(request.sql),
+        "config": asdict(replace(spec, retrain="when_changed", promote="always")),
         "schema": schema.to_json(),
-        "rows": rows_hash(con, request.building, f"{identifier(schema.label)} is not null"),
         "libraries": libraries,
         "format": FORMAT,
     }
+    rows = rows_hash(con, request.building, f"{identifier(schema.label)} is not null")
+    return Fingerprint(_sha256({**definition, "rows": rows}), _sha256(definition))
+
+
+def _sha256(state: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 

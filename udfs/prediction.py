@@ -7,7 +7,8 @@ appear in one transaction.
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import duckdb
@@ -16,7 +17,6 @@ from ibis_features import (
     ConfigError,
     Examples,
     ExamplesError,
-    FeatureSchema,
     ForetableError,
     check_keys,
     connect_backend,
@@ -25,22 +25,30 @@ from ibis_features import (
 )
 from models_ml.artifact import pack, unpack
 from models_ml.evaluation import leak_suspects
-from models_ml.judging import judge
-from models_ml.registry import ActiveModel, TrainedVersion, active_model, add_version, read_artifact
+from models_ml.judging import judge, not_beaten
+from models_ml.registry import (
+    ActiveModel,
+    PredictionRun,
+    TrainedVersion,
+    active_model,
+    add_run,
+    add_version,
+    last_train_seconds,
+    promote,
+    read_artifact,
+    version_trained_on,
+)
 from models_ml.spec import PredictionSpec, parse_spec
 from models_ml.splitting import split_examples
 from models_ml.trainer import FittedModel, Progress, merged_params, trainer
-from models_ml.trees import TreesModel
-from udfs.decision import Request, decide, environment_of, fingerprint_of, rows_hash
+from udfs.decision import Decision, Fingerprint, Request, decide, environment_of, fingerprint_of, rows_hash
 from udfs.progress import report, say
-from udfs.scorers import create_scorer, drop_scorer, identifier, refresh
-from udfs.trees_sql import compile_sql, drop_sql
-
-PARITY_ROWS = 2_000
+from udfs.scorers import identifier, refresh
+from udfs.serving import Scoring, newest_snapshot, now, publish_sql, row_count, transaction, write_scores
 
 
 def build(con: duckdb.DuckDBPyConnection, request: Mapping[str, Any]) -> None:
-    """Build one prediction on dbt's connection.
+    """Build one prediction on dbt's connection, or with `is_plan` only say what a build would do.
 
     A fault that a user can mend is left as a sentence in the temporary table `foretable_outcome`, and nothing else is
     changed; anything unforeseen is raised.
@@ -50,16 +58,31 @@ def build(con: duckdb.DuckDBPyConnection, request: Mapping[str, Any]) -> None:
     message = None
     with _outside_transaction(con):
         try:
-            _build(con, asked, report(asked.name))
+            if asked.is_plan:
+                _plan(con, asked)
+            else:
+                _build(con, asked, report(asked.name))
         except (ForetableError, duckdb.ConversionException) as error:
             con.execute(f"drop table if exists {asked.building}")
             message = f"prediction '{asked.name}': {error}"
         con.execute("create or replace temp table foretable_outcome as select ?::varchar as message", [message])
 
 
-def _build(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress) -> None:
-    started = time.monotonic()
+@dataclass(frozen=True)
+class _Order:
+    """A request understood: what is asked for, on which rows, and whether to train."""
+
+    spec: PredictionSpec
+    examples: Examples
+    fingerprint: Fingerprint
+    active: ActiveModel | None
+    decision: Decision
+
+
+def _understood(con: duckdb.DuckDBPyConnection, request: Request) -> _Order:
     spec = parse_spec(request.config)
+    if request.promote:
+        spec = replace(spec, promote=parse_spec({**request.config, "promote": request.promote}).promote)
     merged_params(spec.model, spec.params or {})
     exclude = (*spec.exclude, *_without_history(con, request, spec))
     schema = read_schema(con, request.building, entity=spec.entity, label=spec.label, as_of=spec.as_of, exclude=exclude)
@@ -67,50 +90,163 @@ def _build(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress)
     check_keys(examples)
     fingerprint = fingerprint_of(con, request, spec, schema)
     active = active_model(con, request.name)
-    decision = decide(active, fingerprint, schema, request, spec)
-    if decision.is_trained:
-        trained, fitted = _train(con, request, spec, examples, fingerprint, progress)
-    else:
+    candidate = version_trained_on(con, request.name, fingerprint.whole)
+    decision = decide(active, fingerprint, schema, request, spec, candidate=candidate, now=now())
+    return _Order(spec, examples, fingerprint, active, decision)
+
+
+def _plan(con: duckdb.DuckDBPyConnection, request: Request) -> None:
+    """Write into foretable.plans what a build would do with the rows as they are now."""
+    order = _understood(con, request)
+    split, parts = split_examples(order.examples, order.spec) if order.decision.is_trained else (None, {})
+    newest = newest_snapshot(con, request.building, order.spec.as_of)
+    as_of = identifier(order.spec.as_of)
+    plan = {
+        "run_id": request.run_id,
+        "prediction": request.name,
+        "model": order.spec.model,
+        "is_trained": order.decision.is_trained,
+        "reason": order.decision.reason,
+        "serving_version": order.active.version if order.active else None,
+        **{f"{part}_rows": parts[part].rows() if split else None for part in ("train", "validate", "test")},
+        **{f"{part}_as_of": list(split[part]) if split else None for part in ("train", "validate", "test")},
+        "purged_as_of": list(split.purged) if split else None,
+        "scored_as_of": newest,
+        "scored_rows": row_count(con, f"{request.building} where {as_of} = timestamp '{newest}'"),
+        "feature_count": len(order.examples.schema.features),
+        "last_train_seconds": last_train_seconds(con, request.name),
+    }
+    con.execute(
+        f"insert into foretable.plans ({', '.join(plan)}) values ({', '.join('?' * len(plan))})", list(plan.values())
+    )
+    con.execute(f"drop table {request.building}")
+
+
+def _build(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress) -> None:
+    started = time.monotonic()
+    order = _understood(con, request)
+    spec, examples, active, decision = order.spec, order.examples, order.active, order.decision
+    run = _Run(con, request, spec, examples, started)
+    if not decision.is_trained:
         assert active is not None
-        trained, fitted = None, None
-    newest = _newest(con, request, schema)
-    scored_hash = rows_hash(con, request.building, f"{identifier(schema.as_of)} = timestamp '{newest}'")
-    is_scored = trained is not None or not _is_scored_already(con, request, active, scored_hash)
-    if is_scored and fitted is None:
-        assert active is not None
-        fitted = unpack(read_artifact(con, request.name, active.version), expected_sha256=active.sha256)
-    progress("writing", 0.0)
-    with _transaction(con):
-        version = add_version(con, trained) if trained else active.version  # type: ignore[union-attr]
-        if is_scored:
-            assert fitted is not None
-            if trained:
-                _publish_sql(con, request.name, fitted, examples)
-            row_count = _score(con, request, spec, fitted, version, newest)
-        else:
-            row_count = _count(con, request.target)
-        _refuse_broken_contract(con, request)
-        con.execute(f"drop table if exists {request.examples}")
-        con.execute(f"alter table {request.building} rename to {identifier(request.examples_identifier)}")
-        con.execute(
-            f"insert into foretable.runs values ({', '.join('?' * 12)})",
-            [
-                request.run_id,
-                request.name,
-                version,
-                request.source,
-                decision.reason,
-                scored_hash,
-                row_count,
-                time.monotonic() - started,
-                decision.is_trained,
-                is_scored,
-                newest,
-                _now(),
-            ],
+        run.score(active, decision, progress)
+        return
+    trained, fitted = _train(con, request, spec, examples, order.fingerprint, progress)
+    objection = _objection(trained, spec)
+    if objection is None:
+        run.serve(trained, fitted, decision, progress)
+        return
+    is_stuck = active is None or active.schema != examples.schema
+    version = run.keep(trained, with_examples=is_stuck)
+    reason = f"{decision.reason}; version {version} is a candidate: {objection}"
+    if active is None or is_stuck:
+        raise ConfigError(
+            f"version {version} was trained and does not serve: {objection}. Let it serve all the same with "
+            f"`foretable promote {request.name} {version}`, or with promote='always' in its config"
         )
-    refresh(con, request.name)
-    progress("done", 1.0)
+    run.score(active, Decision(True, reason), progress)
+
+
+def _objection(trained: TrainedVersion, spec: PredictionSpec) -> str | None:
+    """Why the version must not serve; None where it may."""
+    if spec.promote == "never":
+        return "promote is never"
+    return not_beaten(trained.metrics) if spec.promote == "when_better" else None
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What one build of a prediction writes, each in one transaction."""
+
+    con: duckdb.DuckDBPyConnection
+    request: Request
+    spec: PredictionSpec
+    examples: Examples
+    started: float
+
+    def keep(self, trained: TrainedVersion, *, with_examples: bool) -> int:
+        """The version as a candidate; with the rows that it would score, where no other version can."""
+        with transaction(self.con):
+            if with_examples:
+                self._keep_examples()
+            return add_version(self.con, trained)
+
+    def serve(self, trained: TrainedVersion, fitted: FittedModel, decision: Decision, progress: Progress) -> None:
+        """The version, its macro, its scores and the log, all at once."""
+        progress("writing", 0.0)
+        with transaction(self.con):
+            version = add_version(self.con, trained)
+            promote(self.con, self.request.name, version, at=trained.trained_at, by="build")
+            publish_sql(self.con, self.request.name, fitted, self.examples)
+            self._finish(version, fitted, decision)
+        refresh(self.con, self.request.name)
+        progress("done", 1.0)
+
+    def score(self, active: ActiveModel, decision: Decision, progress: Progress) -> None:
+        """The newest rows by the version that serves, unless the table holds what it says of them."""
+        progress("writing", 0.0)
+        fitted = None
+        if not _is_scored_already(self.con, self.request, active, self._scored_hash()):
+            blob = read_artifact(self.con, self.request.name, active.version)
+            fitted = unpack(blob, expected_sha256=active.sha256)
+        with transaction(self.con):
+            self._finish(active.version, fitted, decision)
+        refresh(self.con, self.request.name)
+        progress("done", 1.0)
+
+    def _finish(self, version: int, fitted: FittedModel | None, decision: Decision) -> None:
+        con, request = self.con, self.request
+        scored_hash, newest = self._scored_hash(), self._newest()
+        if fitted is None:
+            rows = row_count(con, request.target)
+        else:
+            rows = write_scores(
+                con,
+                Scoring(
+                    prediction=request.name,
+                    version=version,
+                    entity=self.spec.entity,
+                    as_of=self.spec.as_of,
+                    examples=request.building,
+                    newest=newest,
+                    target=request.target,
+                    run_id=request.run_id,
+                    run_at=request.run_at,
+                ),
+                fitted,
+            )
+        _refuse_broken_contract(con, request)
+        self._keep_examples()
+        add_run(
+            con,
+            PredictionRun(
+                run_id=request.run_id,
+                prediction=request.name,
+                version=version,
+                source=request.source,
+                reason=decision.reason,
+                scored_hash=scored_hash,
+                row_count=rows,
+                seconds=time.monotonic() - self.started,
+                is_trained=decision.is_trained,
+                is_scored=fitted is not None,
+                as_of=newest,
+                ended_at=now(),
+            ),
+        )
+
+    def _keep_examples(self) -> None:
+        self.con.execute(f"drop table if exists {self.request.examples}")
+        self.con.execute(
+            f"alter table {self.request.building} rename to {identifier(self.request.examples_identifier)}"
+        )
+
+    def _newest(self) -> datetime:
+        return newest_snapshot(self.con, self.request.building, self.spec.as_of)
+
+    def _scored_hash(self) -> str:
+        condition = f"{identifier(self.spec.as_of)} = timestamp '{self._newest()}'"
+        return rows_hash(self.con, self.request.building, condition)
 
 
 def _without_history(con: duckdb.DuckDBPyConnection, request: Request, spec: PredictionSpec) -> list[str]:
@@ -133,7 +269,7 @@ def _train(
     request: Request,
     spec: PredictionSpec,
     examples: Examples,
-    fingerprint: str,
+    fingerprint: Fingerprint,
     progress: Progress,
 ) -> tuple[TrainedVersion, FittedModel]:
     started = time.monotonic()
@@ -154,7 +290,8 @@ def _train(
     trained = TrainedVersion(
         prediction=request.name,
         spec=spec,
-        fingerprint=fingerprint,
+        fingerprint=fingerprint.whole,
+        definition=fingerprint.definition,
         schema=examples.schema,
         environment=environment_of(spec.model),
         split=split,
@@ -163,7 +300,9 @@ def _train(
         artifact=pack(spec.model, fitted),
         metrics=metrics,
         importance=fitted.importance(),
-        trained_at=_now(),
+        target=request.local(request.target),
+        examples=request.local(request.examples),
+        trained_at=now(),
     )
     return trained, fitted
 
@@ -176,65 +315,6 @@ def _refuse_leaks(train: Examples) -> None:
             f"a feature tells the label by itself on the training rows: {found}. It most likely reads what happened "
             "after as_of; leave it out with exclude, or set leak_check=false if it is right"
         )
-
-
-def _publish_sql(con: duckdb.DuckDBPyConnection, name: str, fitted: FittedModel, examples: Examples) -> None:
-    """Trees become a macro in the file; another family's name must not go on scoring with an older version's trees."""
-    drop_sql(con, name)
-    if isinstance(fitted, TreesModel):
-        compile_sql(con, name, fitted, examples, rows=PARITY_ROWS)
-
-
-def _score(
-    con: duckdb.DuckDBPyConnection,
-    request: Request,
-    spec: PredictionSpec,
-    fitted: FittedModel,
-    version: int,
-    newest: datetime,
-) -> int:
-    """Write the target table and the log from the rows of the newest snapshot; return their number."""
-    scorer = f"foretable_new__{request.name}"
-    create_scorer(con, scorer, fitted.schema, lambda: fitted)
-    entity, as_of = identifier(spec.entity), identifier(spec.as_of)
-    try:
-        con.execute(f"drop table if exists {request.target}")
-        con.execute(
-            f"""
-            create table {request.target} as
-            with scored as (
-                select
-                    examples.{entity},
-                    {identifier(scorer)}(examples) as score,
-                    examples.{as_of}
-                from {request.building} as examples
-                where examples.{as_of} = timestamp '{newest}'
-            )
-
-            select
-                scored.{entity},
-                {version}::integer as version,
-                scored.score,
-                row_number() over (order by scored.score desc, scored.{entity})::integer as score_rank,
-                ntile(10) over (order by scored.score desc, scored.{entity})::integer as score_decile,
-                scored.{as_of},
-                timestamp '{request.run_at}' as scored_at
-            from scored
-            order by score_rank
-            """
-        )
-    finally:
-        drop_scorer(con, scorer)
-    con.execute(
-        f"""
-        insert into foretable.prediction_log by name
-        select ? as run_id, ? as prediction, version, ? as entity, {entity}::varchar as entity_id, score,
-            {as_of} as as_of, scored_at
-        from {request.target}
-        """,
-        [request.run_id, request.name, spec.entity],
-    )
-    return _count(con, request.target)
 
 
 def _refuse_broken_contract(con: duckdb.DuckDBPyConnection, request: Request) -> None:
@@ -280,37 +360,9 @@ def _outside_transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
             con.execute("begin transaction")
 
 
-@contextmanager
-def _transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    con.execute("begin transaction")
-    try:
-        yield
-    except BaseException:
-        con.execute("rollback")
-        raise
-    con.execute("commit")
-
-
-def _now() -> datetime:
-    """In UTC, as all times in the warehouse."""
-    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
-
-
-def _newest(con: duckdb.DuckDBPyConnection, request: Request, schema: FeatureSchema) -> datetime:
-    row = con.execute(f"select max({identifier(schema.as_of)})::timestamp from {request.building}").fetchone()
-    assert row is not None
-    return row[0]
-
-
 def _exists(con: duckdb.DuckDBPyConnection, relation: str) -> bool:
     try:
         con.execute(f"select 1 from {relation} limit 0")
     except duckdb.CatalogException:
         return False
     return True
-
-
-def _count(con: duckdb.DuckDBPyConnection, relation: str) -> int:
-    row = con.execute(f"select count(*) from {relation}").fetchone()
-    assert row is not None
-    return row[0]

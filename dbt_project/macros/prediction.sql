@@ -26,6 +26,8 @@
         'config': foretable.prediction_config(model),
         'train': 'always' if flags.FULL_REFRESH and var('train', 'when_changed') == 'when_changed'
             else var('train', 'when_changed'),
+        'promote': var('promote', none),
+        'is_plan': var('plan', false),
         'sql': sql,
         'database': adapter.quote(this.database),
         'building': building | string,
@@ -63,6 +65,10 @@ class dbtObj:
         {{ exceptions.raise_compiler_error(outcome[0]) }}
     {%- endif -%}
 
+    {% if request['is_plan'] %}
+        {{ adapter.commit() }}
+        {{ return({'relations': []}) }}
+    {% endif %}
     {% call statement('kept') %}
         {{ foretable.keep_sql() }}
     {% endcall %}

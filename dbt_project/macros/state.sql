@@ -64,12 +64,59 @@
         trained_at timestamp not null,
         primary key (prediction, version)
     );
+    {%- for column, type in {
+        'definition': 'varchar', 'target': 'varchar', 'examples': 'varchar', 'retired_at': 'timestamp'
+    }.items() %}
+    alter table foretable.models add column if not exists {{ column }} {{ type }};
+    {%- endfor %}
 
     create table if not exists foretable.active (
         prediction varchar primary key,
         version integer not null,
         since timestamp not null
     );
+
+    create table if not exists foretable.promotions (
+        prediction varchar not null,
+        version integer not null,
+        promoted_at timestamp not null,
+        promoted_by varchar not null
+    );
+
+    create or replace view foretable.versions as
+    select
+        models.prediction,
+        models.version,
+        case
+            when active.version is not null then 'active'
+            when models.retired_at is not null then 'retired'
+            else 'candidate'
+        end as status,
+        models.* exclude (prediction, version, artifact)
+    from foretable.models as models
+    left join foretable.active as active
+        on models.prediction = active.prediction and models.version = active.version;
+
+    create table if not exists foretable.plans (
+        run_id varchar not null,
+        prediction varchar not null,
+        model varchar not null,
+        is_trained boolean not null,
+        reason varchar not null,
+        serving_version integer,
+        train_rows bigint,
+        validate_rows bigint,
+        test_rows bigint,
+        train_as_of timestamp[],
+        validate_as_of timestamp[],
+        test_as_of timestamp[],
+        purged_as_of timestamp[],
+        scored_as_of timestamp not null,
+        scored_rows bigint not null,
+        feature_count integer not null,
+        last_train_seconds double
+    );
+    delete from foretable.plans;
 
     create table if not exists foretable.metrics (
         prediction varchar not null,

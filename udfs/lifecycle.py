@@ -1,0 +1,168 @@
+"""Which version of a prediction serves: promote, roll back, retire, and compare, on a warehouse as it stands."""
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from ibis_features import ConfigError, Examples, NotFoundError, connect_backend, read_examples
+from models_ml.artifact import unpack
+from models_ml.evaluation import difference_interval, evaluate
+from models_ml.judging import entity_codes, scored
+from models_ml.registry import (
+    PredictionRun,
+    RegisteredVersion,
+    active_model,
+    add_run,
+    read_artifact,
+    status_of,
+    trained_version,
+    version_before,
+)
+from models_ml.registry import promote as make_active
+from models_ml.registry import retire as make_retired
+from udfs.decision import rows_hash
+from udfs.scorers import identifier, refresh
+from udfs.serving import Scoring, newest_snapshot, now, publish_sql, transaction, write_scores
+
+COMPARED = "roc_auc"
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A version that serves now, and how many rows it scored anew."""
+
+    prediction: str
+    version: int
+    rows: int
+
+
+def promote(con: duckdb.DuckDBPyConnection, prediction: str, version: int, *, by: str = "promote") -> Promotion:
+    """Let a version serve: its scores, its macro and the row that says so change in one transaction.
+
+    The newest rows of the last build are scored. Raises NotFoundError where there is no such version, ConfigError
+    where it serves already or its features are no longer those of the SELECT.
+    """
+    started = time.monotonic()
+    if status_of(con, prediction, version) == "active":
+        raise ConfigError(f"version {version} of '{prediction}' serves already")
+    found = trained_version(con, prediction, version)
+    examples = _examples(con, prediction, found)
+    columns = {name for name, *_ in con.execute(f"describe {examples}").fetchall()}
+    if gone := [name for name in found.schema.names if name not in columns]:
+        raise ConfigError(
+            f"version {version} of '{prediction}' reads features that the SELECT no longer returns "
+            f"({', '.join(gone)}); it cannot score today's rows"
+        )
+    fitted = unpack(read_artifact(con, prediction, version), expected_sha256=found.sha256)
+    newest = newest_snapshot(con, examples, found.schema.as_of)
+    ended_at = now()
+    with transaction(con):
+        con.execute(
+            "update foretable.models set retired_at = null where prediction = ? and version = ?", [prediction, version]
+        )
+        make_active(con, prediction, version, at=ended_at, by=by)
+        publish_sql(con, prediction, fitted, read_examples(connect_backend(con), examples, found.schema))
+        run_id = str(uuid.uuid4())
+        scoring = Scoring(
+            prediction=prediction,
+            version=version,
+            entity=found.schema.entity,
+            as_of=found.schema.as_of,
+            examples=examples,
+            newest=newest,
+            target=found.target,
+            run_id=run_id,
+            run_at=f"{ended_at:%Y-%m-%d %H:%M:%S}",
+        )
+        rows = write_scores(con, scoring, fitted)
+        add_run(
+            con,
+            PredictionRun(
+                run_id=run_id,
+                prediction=prediction,
+                version=version,
+                source=by,
+                reason=f"{by} of version {version}",
+                scored_hash=rows_hash(con, examples, f"{identifier(found.schema.as_of)} = timestamp '{newest}'"),
+                row_count=rows,
+                seconds=time.monotonic() - started,
+                is_trained=False,
+                is_scored=True,
+                as_of=newest,
+                ended_at=ended_at,
+            ),
+        )
+    refresh(con, prediction)
+    return Promotion(prediction, version, rows)
+
+
+def roll_back(con: duckdb.DuckDBPyConnection, prediction: str) -> Promotion:
+    """Let the version serve again that served before the one that serves; again and again, further back each time."""
+    if active_model(con, prediction) is None:
+        raise NotFoundError(f"no version of a prediction '{prediction}' serves; `foretable predictions` lists them")
+    return promote(con, prediction, version_before(con, prediction), by="rollback")
+
+
+def retire(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> None:
+    """Take a candidate out of the choice; its artifact and its metrics stay."""
+    with transaction(con):
+        make_retired(con, prediction, version, at=now())
+
+
+def compare(con: duckdb.DuckDBPyConnection, prediction: str, one: int, other: int) -> list[dict[str, Any]]:
+    """Two versions on the newest labelled snapshots that neither trained on nor chose its settings by.
+
+    A row a metric: its value for each, and for the AUC the difference with its 95% interval, from the same resampled
+    entities. Raises ConfigError where every labelled snapshot was seen by one of them.
+    """
+    found = [trained_version(con, prediction, version) for version in (one, other)]
+    relation = _examples(con, prediction, found[0])
+    seen = {as_of for version in found for part in ("train", "validate") for as_of in version.split[part]}
+    schema = found[0].schema
+    as_of, label = identifier(schema.as_of), identifier(schema.label)
+    labelled = con.execute(
+        f"select distinct {as_of}::timestamp from {relation} where {label} is not null order by all desc"
+    ).fetchall()
+    unseen = [day for (day,) in labelled if f"{day:%Y-%m-%d %H:%M:%S}" not in seen]
+    if not unseen:
+        raise ConfigError(f"no labelled snapshot of '{prediction}' is new to both versions; wait for the next labels")
+    newest = unseen[:1]
+    labels, entities, scores = None, None, []
+    for version in found:
+        part = _part(con, relation, version.schema, newest)
+        fitted = unpack(read_artifact(con, prediction, version.version), expected_sha256=version.sha256)
+        labels, values = scored(fitted, part)
+        entities = entity_codes(part)
+        scores.append(values)
+    assert labels is not None
+    seed = 7
+    measured = [evaluate(labels, values, entities=entities, seed=seed) for values in scores]
+    above = difference_interval(COMPARED, labels, scores[0], scores[1], entities=entities, seed=seed)
+    return [
+        {
+            "metric": first.name,
+            f"version {one}": first.value,
+            f"version {other}": second.value,
+            "difference": first.value - second.value,
+            "lower": above.lower if first.name == COMPARED else None,
+            "upper": above.upper if first.name == COMPARED else None,
+            "as_of": newest[0],
+            "rows": first.rows,
+        }
+        for first, second in zip(*measured, strict=True)
+    ]
+
+
+def _part(con: duckdb.DuckDBPyConnection, relation: str, schema: Any, days: list[Any]) -> Examples:
+    return read_examples(connect_backend(con), relation, schema).at(tuple(days))
+
+
+def _examples(con: duckdb.DuckDBPyConnection, prediction: str, version: RegisteredVersion) -> str:
+    try:
+        con.execute(f"select 1 from {version.examples} limit 0")
+    except duckdb.CatalogException:
+        raise NotFoundError(f"the warehouse holds no rows of '{prediction}'; build it once") from None
+    return version.examples
