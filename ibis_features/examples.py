@@ -35,6 +35,10 @@ class Examples:
         kept = self.table.filter(self.table[self.schema.as_of].isin(list(snapshots)), label.notnull())
         return Examples(kept, self.schema)
 
+    def all_at(self, snapshots: Sequence[datetime]) -> "Examples":
+        """The examples of these snapshots, labelled or not."""
+        return Examples(self.table.filter(self.table[self.schema.as_of].isin(list(snapshots))), self.schema)
+
     def readable(self) -> ir.Table:
         """The features in the types that models read: float32, string, or a list of one of them; and the label.
 

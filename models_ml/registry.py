@@ -4,7 +4,7 @@ Which version serves is one row of `foretable.active`. A version that does not s
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ import duckdb
 
 from ibis_features import ConfigError, FeatureSchema, NotFoundError, Split
 from models_ml.artifact import sha256
+from models_ml.drift import Drift
 from models_ml.evaluation import Metric
 from models_ml.spec import PredictionSpec
 
@@ -185,6 +186,59 @@ def last_train_seconds(con: duckdb.DuckDBPyConnection, prediction: str) -> float
     """How long the newest version's training took, judging included; None where none was trained."""
     row = con.execute(
         "select train_seconds from foretable.models where prediction = ? order by version desc limit 1", [prediction]
+    ).fetchone()
+    return row[0] if row else None
+
+
+def add_drift(
+    con: duckdb.DuckDBPyConnection, prediction: str, version: int, as_of: datetime, found: Sequence[Drift], at: datetime
+) -> None:
+    """Write down how far the rows of a snapshot have moved, in place of what was measured of it before."""
+    con.execute(
+        "delete from foretable.drift where prediction = ? and version = ? and as_of = ?", [prediction, version, as_of]
+    )
+    rows = [
+        [
+            *(prediction, version, as_of, one.name, one.psi, one.ks),
+            *(one.missing_share_then, one.missing_share_now, one.unknown_share, at),
+        ]
+        for one in found
+    ]
+    if rows:
+        con.executemany(f"insert into foretable.drift values ({', '.join('?' * 10)})", rows)
+
+
+def add_realised(
+    con: duckdb.DuckDBPyConnection,
+    prediction: str,
+    version: int,
+    as_of: datetime,
+    found: Sequence[Metric],
+    at: datetime,
+) -> None:
+    """Write down how good the scores of a snapshot turned out to be."""
+    con.executemany(
+        "insert into foretable.realised values (?, ?, ?, ?, ?, ?, ?)",
+        [[prediction, version, as_of, metric.name, metric.value, metric.rows, at] for metric in found],
+    )
+
+
+def decay_of(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> float | None:
+    """The AUC on the test snapshots less that on the newest snapshot whose outcome is known; None before any is."""
+    row = con.execute(
+        """
+        select metrics.value - realised.value
+        from foretable.realised as realised
+        inner join foretable.metrics as metrics
+            on realised.prediction = metrics.prediction and realised.version = metrics.version
+        where
+            realised.prediction = ? and realised.version = ? and realised.metric = 'roc_auc'
+            and metrics.metric = 'roc_auc' and metrics.split = 'test' and metrics.scored_by = 'model'
+            and not isnan(realised.value)
+        order by realised.as_of desc
+        limit 1
+        """,
+        [prediction, version],
     ).fetchone()
     return row[0] if row else None
 

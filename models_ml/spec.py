@@ -12,6 +12,7 @@ from models_ml.trainer import TRAINERS
 KINDS = ("binary",)
 RETRAIN = ("when_changed", "always", "never")
 PROMOTE = ("when_better", "always", "never")
+POLICY = "{'every': '7 days', 'on_drift': 0.2, 'on_decay': 0.05}"
 SPANS = re.compile(r"(\d+) (hour|day|week)s?")
 CLASS_WEIGHTS = (None, "balanced")
 
@@ -22,13 +23,13 @@ class PredictionSpec:
 
     entity: column of the key. label: column to predict, NULL where not yet known. horizon_days: length of the label's
     window. kind: what the label is. model: the trainer. params: the trainer's own settings. exclude: columns that are
-    not features. class_weight: 'balanced' weighs both classes alike. retrain: when to train; {'every': '7 days'} trains
-    on new rows only so often. promote: whether a new version serves: when_better than its baselines, always, or never
-    but by hand. seed: of all chance.
-    validate_snapshots, test_snapshots: how many of the newest labelled snapshots judge the model. recency: the feature
-    whose value alone is a baseline. truth: relation with the true probabilities of a simulated shop, in a column named
-    as the label. leak_check: refuse a feature that tells the label by itself. include_unversioned: train on attributes
-    of which the source keeps only the present, too.
+    not features. class_weight: 'balanced' weighs both classes alike. retrain: when to train; a mapping says when new
+    rows alone are worth it: {'every': '7 days', 'on_drift': 0.2, 'on_decay': 0.05}. promote: whether a new version
+    serves: when_better than its baselines, always, or never but by hand. seed: of all chance. validate_snapshots,
+    test_snapshots: how many of the newest labelled snapshots judge the model. recency: the feature whose value alone is
+    a baseline. truth: relation with the true probabilities of a simulated shop, in a column named as the label.
+    leak_check: refuse a feature that tells the label by itself. include_unversioned: train on attributes of which the
+    source keeps only the present, too.
     """
 
     entity: str
@@ -40,7 +41,7 @@ class PredictionSpec:
     params: Mapping[str, Any] | None = None
     exclude: tuple[str, ...] = ()
     class_weight: str | None = None
-    retrain: str | Mapping[str, str] = "when_changed"
+    retrain: str | Mapping[str, Any] = "when_changed"
     promote: str = "when_better"
     seed: int = 7
     validate_snapshots: int = 1
@@ -52,8 +53,13 @@ class PredictionSpec:
 
     @property
     def every(self) -> timedelta | None:
-        """How often new rows alone are worth a training; None: always."""
-        return _span(self.retrain["every"]) if isinstance(self.retrain, Mapping) else None
+        """How often new rows alone are worth a training."""
+        return _span(self.policy["every"]) if "every" in self.policy else None
+
+    @property
+    def policy(self) -> Mapping[str, Any]:
+        """When new rows alone are worth a training, any of: every, on_drift, on_decay. Empty: always."""
+        return self.retrain if isinstance(self.retrain, Mapping) else {}
 
 
 def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
@@ -94,10 +100,14 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
 
 
 def _check_policy(policy: Mapping[str, Any]) -> None:
-    if set(policy) != {"every"}:
-        raise ConfigError(f"unknown retrain {dict(policy)!r}; known: {', '.join(RETRAIN)}, {{'every': '7 days'}}")
-    if _span(policy["every"]) is None:
+    if not policy or set(policy) - {"every", "on_drift", "on_decay"}:
+        raise ConfigError(f"unknown retrain {dict(policy)!r}; known: {', '.join(RETRAIN)}, {POLICY}")
+    if "every" in policy and _span(policy["every"]) is None:
         raise ConfigError(f"config retrain every={policy['every']!r} is not a span such as '12 hours' or '7 days'")
+    for key in ("on_drift", "on_decay"):
+        bound = policy.get(key, 1)
+        if isinstance(bound, bool) or not isinstance(bound, int | float) or not bound > 0:
+            raise ConfigError(f"config retrain {key}={bound!r} is not a number above 0")
 
 
 def _span(text: Any) -> timedelta | None:
@@ -117,5 +127,5 @@ def _check(config: Mapping[str, Any], key: str, is_right: bool, expected: str) -
 def _choice(config: Mapping[str, Any], key: str, known: tuple[Any, ...]) -> None:
     if key in config and (not isinstance(config[key], str | None) or config[key] not in known):
         names = ", ".join(str(choice) for choice in known if choice is not None)
-        names += ", {'every': '7 days'}" if key == "retrain" else ""
+        names += f", {POLICY}" if key == "retrain" else ""
         raise ConfigError(f"unknown {key} {config[key]!r}; known: {names}")

@@ -83,7 +83,7 @@ def con(warehouse: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         (
             "select * from fixed",
             {"retrain": "daily"},
-            "unknown retrain 'daily'; known: when_changed, always, never, {'every': '7 days'}",
+            "unknown retrain 'daily'; known: when_changed, always, never, {'every': '7 days', ",
         ),
     ],
 )

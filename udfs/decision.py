@@ -16,6 +16,7 @@ from models_ml.artifact import FORMAT, LIBRARIES
 from models_ml.registry import ActiveModel
 from models_ml.spec import PredictionSpec
 from udfs.scorers import identifier
+from udfs.watching import Watch
 
 TRAIN = ("when_changed", "always", "never")
 
@@ -76,11 +77,12 @@ def decide(
     spec: PredictionSpec,
     *,
     candidate: int | None,
+    watch: Watch | None,
     now: datetime,
 ) -> Decision:
     """Train or not. A model is never put to rows whose features are not those it was trained on.
 
-    `candidate` is the version that has this fingerprint, if there is one.
+    `candidate` is the version that has this fingerprint, if there is one; `watch` tells how the serving one does.
     """
     if request.train not in TRAIN:
         raise ConfigError(f"unknown train '{request.train}' in --vars; known: {', '.join(TRAIN)}")
@@ -105,22 +107,45 @@ def decide(
             f"version {active.version} serves, and the SELECT's features are no longer those it was trained on "
             f"({_difference(active.schema, schema)}); {_waiting(request.name, candidate, 'fits them')}"
         )
-    return _decide_by_change(active, fingerprint, spec, candidate=candidate, now=now)
+    return _decide_by_change(active, fingerprint, spec, candidate=candidate, watch=watch, now=now)
 
 
 def _decide_by_change(
-    active: ActiveModel, fingerprint: Fingerprint, spec: PredictionSpec, *, candidate: int | None, now: datetime
+    active: ActiveModel,
+    fingerprint: Fingerprint,
+    spec: PredictionSpec,
+    *,
+    candidate: int | None,
+    watch: Watch | None,
+    now: datetime,
 ) -> Decision:
     if active.fingerprint == fingerprint.whole:
         return Decision(False, "nothing changed")
     if candidate is not None:
         return Decision(False, f"version {candidate}, a candidate, was trained on these rows")
-    if spec.every is None or active.definition != fingerprint.definition:
+    if not spec.policy or active.definition != fingerprint.definition:
         return Decision(True, "the SELECT, the config, the training rows or a library changed")
-    due_at = active.trained_at + spec.every
-    if now < due_at:
-        return Decision(False, f"new rows train next from {due_at:%Y-%m-%d %H:%M} on")
-    return Decision(True, f"new rows, and the last training was on {active.trained_at:%Y-%m-%d %H:%M}")
+    conditions = _conditions(active, spec, watch, now)
+    if due := [words for is_due, words in conditions if is_due]:
+        return Decision(True, f"new rows, and {' and '.join(due)}")
+    return Decision(False, f"new rows do not train yet: {', '.join(words for _, words in conditions)}")
+
+
+def _conditions(
+    active: ActiveModel, spec: PredictionSpec, watch: Watch | None, now: datetime
+) -> list[tuple[bool, str]]:
+    """What the policy waits for: has it come, and how far it is, in words."""
+    found = []
+    if spec.every is not None:
+        due_at = active.trained_at + spec.every
+        found.append((now >= due_at, f"the next training is due at {due_at:%Y-%m-%d %H:%M}"))
+    for key, what in (("on_drift", "the PSI of the scores"), ("on_decay", "the loss of AUC since the test")):
+        if key in spec.policy and watch is not None:
+            value = watch.drift() if key == "on_drift" else watch.decay()
+            bound = spec.policy[key]
+            known = "not known yet" if value is None else f"{value:.3f}"
+            found.append((value is not None and value > bound, f"{what} is {known}, the bound {bound:g}"))
+    return found
 
 
 def _waiting(name: str, version: int, what: str) -> str:

@@ -31,11 +31,13 @@ from models_ml.registry import (
     PredictionRun,
     TrainedVersion,
     active_model,
+    add_drift,
     add_run,
     add_version,
     last_train_seconds,
     promote,
     read_artifact,
+    trained_version,
     version_trained_on,
 )
 from models_ml.spec import PredictionSpec, parse_spec
@@ -45,6 +47,7 @@ from udfs.decision import Decision, Fingerprint, Request, decide, environment_of
 from udfs.progress import report, say
 from udfs.scorers import identifier, refresh
 from udfs.serving import Scoring, newest_snapshot, now, publish_sql, row_count, transaction, write_scores
+from udfs.watching import Watch, drift_of, write_realised
 
 
 def build(con: duckdb.DuckDBPyConnection, request: Mapping[str, Any]) -> None:
@@ -88,10 +91,15 @@ def _understood(con: duckdb.DuckDBPyConnection, request: Request) -> _Order:
     schema = read_schema(con, request.building, entity=spec.entity, label=spec.label, as_of=spec.as_of, exclude=exclude)
     examples = read_examples(connect_backend(con), request.building, schema)
     check_keys(examples)
+    if not request.is_plan:
+        write_realised(con, request.name, request.building, schema, now())
     fingerprint = fingerprint_of(con, request, spec, schema)
     active = active_model(con, request.name)
     candidate = version_trained_on(con, request.name, fingerprint.whole)
-    decision = decide(active, fingerprint, schema, request, spec, candidate=candidate, now=now())
+    watch = None
+    if active is not None and active.schema == schema:
+        watch = Watch(con, active, examples, newest_snapshot(con, request.building, spec.as_of))
+    decision = decide(active, fingerprint, schema, request, spec, candidate=candidate, watch=watch, now=now())
     return _Order(spec, examples, fingerprint, active, decision)
 
 
@@ -215,6 +223,7 @@ class _Run:
                 ),
                 fitted,
             )
+            self._watch(version, fitted, newest)
         _refuse_broken_contract(con, request)
         self._keep_examples()
         add_run(
@@ -234,6 +243,11 @@ class _Run:
                 ended_at=now(),
             ),
         )
+
+    def _watch(self, version: int, fitted: FittedModel, newest: datetime) -> None:
+        split = trained_version(self.con, self.request.name, version).split
+        found = drift_of(fitted, self.examples, split, newest)
+        add_drift(self.con, self.request.name, version, newest, found, now())
 
     def _keep_examples(self) -> None:
         self.con.execute(f"drop table if exists {self.request.examples}")

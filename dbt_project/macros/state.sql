@@ -148,6 +148,29 @@
         scored_at timestamp not null
     );
 
+    create table if not exists foretable.drift (
+        prediction varchar not null,
+        version integer not null,
+        as_of timestamp not null,
+        feature varchar not null,
+        psi double not null,
+        ks double,
+        missing_share_then double not null,
+        missing_share_now double not null,
+        unknown_share double,
+        measured_at timestamp not null
+    );
+
+    create table if not exists foretable.realised (
+        prediction varchar not null,
+        version integer not null,
+        as_of timestamp not null,
+        metric varchar not null,
+        value double,
+        row_count bigint not null,
+        realised_at timestamp not null
+    );
+
     create table if not exists foretable.runs (
         run_id varchar not null,
         prediction varchar not null,

@@ -1,0 +1,103 @@
+"""Watch a version that serves: how far its rows have drifted, and how good its scores turned out to be."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+
+from ibis_features import Examples, FeatureSchema
+from models_ml.artifact import unpack
+from models_ml.drift import Drift, feature_drift, score_drift
+from models_ml.evaluation import evaluate
+from models_ml.registry import ActiveModel, add_realised, decay_of, read_artifact, trained_version
+from models_ml.trainer import FittedModel
+from udfs.scorers import identifier
+
+SEED = 7
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What `decide` may ask of the version that serves; measured only where it is asked."""
+
+    con: duckdb.DuckDBPyConnection
+    active: ActiveModel
+    examples: Examples
+    newest: datetime
+
+    def drift(self) -> float | None:
+        """The PSI of the scores of the newest rows against those of the test snapshots; None where these are gone."""
+        blob = read_artifact(self.con, self.active.prediction, self.active.version)
+        fitted = unpack(blob, expected_sha256=self.active.sha256)
+        version = trained_version(self.con, self.active.prediction, self.active.version)
+        found = _score_drift(fitted, self.examples, version.split, self.newest)
+        return found.psi if found else None
+
+    def decay(self) -> float | None:
+        """How much AUC the version has lost since its test; None as long as no outcome is known."""
+        return decay_of(self.con, self.active.prediction, self.active.version)
+
+
+def drift_of(
+    fitted: FittedModel, examples: Examples, split: Mapping[str, Sequence[str]], newest: datetime
+) -> list[Drift]:
+    """The score against the test snapshots, and every feature against the training snapshots, the furthest first.
+
+    Empty where the examples no longer hold these snapshots.
+    """
+    found = feature_drift(examples.all_at(_instants(split["train"])), examples.all_at([newest]))
+    score = _score_drift(fitted, examples, split, newest)
+    return [*([score] if score else []), *sorted(found, key=lambda drift: (-drift.psi, drift.name))]
+
+
+def write_realised(
+    con: duckdb.DuckDBPyConnection, prediction: str, examples: str, schema: FeatureSchema, at: datetime
+) -> int:
+    """Join the log's scores with the labels that are known by now, one set of metrics a version and snapshot.
+
+    `examples` is a quoted relation. Returns how many sets are new.
+    """
+    entity, as_of, label = map(identifier, (schema.entity, schema.as_of, schema.label))
+    rows = con.execute(
+        f"""
+        with logged as (
+            select version, entity_id, as_of, max_by(score, rowid) as score
+            from foretable.prediction_log
+            where prediction = $prediction and score is not null
+            group by version, entity_id, as_of
+        ),
+
+        known as (
+            select logged.version, logged.as_of, logged.score, examples.{label}::integer as label
+            from logged
+            inner join {examples} as examples
+                on logged.entity_id = examples.{entity}::varchar and logged.as_of = examples.{as_of}
+            where examples.{label} is not null
+        )
+
+        select version, as_of, list(label order by score, label) as labels, list(score order by score, label) as scores
+        from known
+        anti join (select version, as_of from foretable.realised where prediction = $prediction) as realised
+            using (version, as_of)
+        group by version, as_of
+        order by version, as_of
+        """,
+        {"prediction": prediction},
+    ).fetchnumpy()
+    for version, day, labels, scores in zip(
+        *(rows[name] for name in ("version", "as_of", "labels", "scores")), strict=True
+    ):
+        found = evaluate(labels, scores, seed=SEED, resamples=0)
+        add_realised(con, prediction, int(version), day.astype("datetime64[us]").item(), found, at)
+    return len(rows["version"])
+
+
+def _score_drift(
+    fitted: FittedModel, examples: Examples, split: Mapping[str, Sequence[str]], newest: datetime
+) -> Drift | None:
+    return score_drift(fitted.predict, examples.all_at(_instants(split["test"])), examples.all_at([newest]))
+
+
+def _instants(days: Sequence[str]) -> list[datetime]:
+    return [datetime.fromisoformat(day) for day in days]
