@@ -238,11 +238,11 @@ def test_new_rows_train_only_so_often_and_a_changed_config_at_once(con: duckdb.D
     con.execute("update fixed set noise = 0 where user_id = 'u1'")
     assert predict(con, select, **weekly) is None
     assert version_count(con) == 1
-    assert "new rows train next from" in last_run(con)["reason"]
+    assert "new rows do not train yet: a training is due from" in last_run(con)["reason"]
     con.execute("update foretable.models set trained_at = trained_at - ?", [timedelta(days=7, seconds=1)])
     assert predict(con, select, **weekly) is None
     assert version_count(con) == 2
-    assert last_run(con)["reason"].startswith("new rows, and the last training was on")
+    assert last_run(con)["reason"].startswith("new rows, and a training is due from")
     assert predict(con, select, seed=8, **weekly) is None
     assert version_count(con) == 3
 

@@ -138,7 +138,7 @@ def _conditions(
     found = []
     if spec.every is not None:
         due_at = active.trained_at + spec.every
-        found.append((now >= due_at, f"the next training is due at {due_at:%Y-%m-%d %H:%M}"))
+        found.append((now >= due_at, f"a training is due from {due_at:%Y-%m-%d %H:%M} on"))
     for key, what in (("on_drift", "the PSI of the scores"), ("on_decay", "the loss of AUC since the test")):
         if key in spec.policy and watch is not None:
             value = watch.drift() if key == "on_drift" else watch.decay()

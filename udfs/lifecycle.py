@@ -26,8 +26,10 @@ from models_ml.registry import retire as make_retired
 from udfs.decision import rows_hash
 from udfs.scorers import identifier, refresh
 from udfs.serving import Scoring, newest_snapshot, now, publish_sql, transaction, write_scores
+from udfs.watching import write_drift
 
 COMPARED = "roc_auc"
+SEED = 7
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ def promote(con: duckdb.DuckDBPyConnection, prediction: str, version: int, *, by
             "update foretable.models set retired_at = null where prediction = ? and version = ?", [prediction, version]
         )
         make_active(con, prediction, version, at=ended_at, by=by)
-        publish_sql(con, prediction, fitted, read_examples(connect_backend(con), examples, found.schema))
+        rows_of_all = read_examples(connect_backend(con), examples, found.schema)
+        publish_sql(con, prediction, fitted, rows_of_all)
         run_id = str(uuid.uuid4())
         scoring = Scoring(
             prediction=prediction,
@@ -78,6 +81,7 @@ def promote(con: duckdb.DuckDBPyConnection, prediction: str, version: int, *, by
             run_at=f"{ended_at:%Y-%m-%d %H:%M:%S}",
         )
         rows = write_scores(con, scoring, fitted)
+        write_drift(con, prediction, version, fitted, rows_of_all, newest, ended_at)
         add_run(
             con,
             PredictionRun(
@@ -138,9 +142,8 @@ def compare(con: duckdb.DuckDBPyConnection, prediction: str, one: int, other: in
         entities = entity_codes(part)
         scores.append(values)
     assert labels is not None
-    seed = 7
-    measured = [evaluate(labels, values, entities=entities, seed=seed) for values in scores]
-    above = difference_interval(COMPARED, labels, scores[0], scores[1], entities=entities, seed=seed)
+    measured = [evaluate(labels, values, entities=entities, seed=SEED) for values in scores]
+    above = difference_interval(COMPARED, labels, scores[0], scores[1], entities=entities, seed=SEED)
     return [
         {
             "metric": first.name,

@@ -31,13 +31,11 @@ from models_ml.registry import (
     PredictionRun,
     TrainedVersion,
     active_model,
-    add_drift,
     add_run,
     add_version,
     last_train_seconds,
     promote,
     read_artifact,
-    trained_version,
     version_trained_on,
 )
 from models_ml.spec import PredictionSpec, parse_spec
@@ -47,7 +45,7 @@ from udfs.decision import Decision, Fingerprint, Request, decide, environment_of
 from udfs.progress import report, say
 from udfs.scorers import identifier, refresh
 from udfs.serving import Scoring, newest_snapshot, now, publish_sql, row_count, transaction, write_scores
-from udfs.watching import Watch, drift_of, write_realised
+from udfs.watching import Watch, write_drift, write_realised
 
 
 def build(con: duckdb.DuckDBPyConnection, request: Mapping[str, Any]) -> None:
@@ -223,7 +221,7 @@ class _Run:
                 ),
                 fitted,
             )
-            self._watch(version, fitted, newest)
+            write_drift(con, request.name, version, fitted, self.examples, newest, now())
         _refuse_broken_contract(con, request)
         self._keep_examples()
         add_run(
@@ -243,11 +241,6 @@ class _Run:
                 ended_at=now(),
             ),
         )
-
-    def _watch(self, version: int, fitted: FittedModel, newest: datetime) -> None:
-        split = trained_version(self.con, self.request.name, version).split
-        found = drift_of(fitted, self.examples, split, newest)
-        add_drift(self.con, self.request.name, version, newest, found, now())
 
     def _keep_examples(self) -> None:
         self.con.execute(f"drop table if exists {self.request.examples}")

@@ -10,7 +10,7 @@ from ibis_features import Examples, FeatureSchema
 from models_ml.artifact import unpack
 from models_ml.drift import Drift, feature_drift, score_drift
 from models_ml.evaluation import evaluate
-from models_ml.registry import ActiveModel, add_realised, decay_of, read_artifact, trained_version
+from models_ml.registry import ActiveModel, add_drift, add_realised, decay_of, read_artifact, trained_version
 from models_ml.trainer import FittedModel
 from udfs.scorers import identifier
 
@@ -39,16 +39,24 @@ class Watch:
         return decay_of(self.con, self.active.prediction, self.active.version)
 
 
-def drift_of(
-    fitted: FittedModel, examples: Examples, split: Mapping[str, Sequence[str]], newest: datetime
-) -> list[Drift]:
-    """The score against the test snapshots, and every feature against the training snapshots, the furthest first.
+def write_drift(
+    con: duckdb.DuckDBPyConnection,
+    prediction: str,
+    version: int,
+    fitted: FittedModel,
+    examples: Examples,
+    newest: datetime,
+    at: datetime,
+) -> None:
+    """Measure the newest rows: the score against the test snapshots, features against the training snapshots.
 
-    Empty where the examples no longer hold these snapshots.
+    Nothing is measured where the examples no longer hold these snapshots.
     """
+    split = trained_version(con, prediction, version).split
     found = feature_drift(examples.all_at(_instants(split["train"])), examples.all_at([newest]))
     score = _score_drift(fitted, examples, split, newest)
-    return [*([score] if score else []), *sorted(found, key=lambda drift: (-drift.psi, drift.name))]
+    ordered = [*([score] if score else []), *sorted(found, key=lambda drift: (-drift.psi, drift.name))]
+    add_drift(con, prediction, version, newest, ordered, at)
 
 
 def write_realised(
