@@ -176,7 +176,7 @@ def _metric_rows(facts: Facts, split: str) -> list[dict[str, Any]]:
     ]
     above = [facts.metrics.get((split, ABOVE + scored_by, "roc_auc")) for scored_by in _scored_by(facts)]
     if any(above):
-        rows.append({"word": "ROC AUC of the model above", "unit": "above 0 is better", "cells": above})
+        rows.append({"word": "the model's lead in ROC AUC", "unit": "above 0 is better", "cells": above})
     return [row for row in rows if any(row["cells"])]
 
 
