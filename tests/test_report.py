@@ -20,10 +20,11 @@ from tests.predicting import empty_warehouse, fixed, predict, state_of
 
 ODD = 'a<b>"x"</b>&/../y'
 SELECT = """
-    select *, heat + noise as "<i>warm</i> & $x$", user_id < 'u5' as is_early, (heat::int % 3)::double / 2 as third
+    select *, heat + noise as "<i>warm</i> & $x$", user_id < 'u5' as is_early,
+        if(as_of < '2025-05-01', 'old', 'new') as era, (heat::int % 3)::double / 2 as third
     from fixed
 """
-CONFIG = {"slices": ["kind", "is_early", "third"], "exclude": ["is_early"]}
+CONFIG = {"slices": ["kind", "is_early", "third", "era"], "exclude": ["is_early", "era"]}
 WITH_PREDICTION = [
     *("models", "active", "promotions", "metrics", "feature_importance", "runs"),
     *("deciles", "curves", "confusion", "slices"),
@@ -128,6 +129,7 @@ def test_slices_hold_all_rows_of_their_split_whether_they_are_features_or_not(co
     ).fetchall()
     kinds, truths, thirds = ["c0", "c1", "c2", "c3", "missing"], ["false", "true"], ["0.0", "0.5", "1.0"]
     assert found == [
+        ("era", "test", 120, ["other"]), ("era", "validate", 120, ["old"]),
         ("is_early", "test", 120, truths), ("is_early", "validate", 120, truths),
         ("kind", "test", 120, kinds), ("kind", "validate", 120, kinds),
         ("third", "test", 120, thirds), ("third", "validate", 120, thirds),
@@ -180,7 +182,7 @@ def test_a_page_says_what_serves_how_good_it_is_and_where_it_errs(warehouse: Pat
         "missing",
         "<i>warm</i> & $x$",
         "The test sample is small:",
-        "Columns of the SELECT that it was not trained on: is_early.",
+        "Columns of the SELECT that it was not trained on: is_early, era.",
         "Leak check: no feature tells the label by itself",
         digest,
         "Intended use:",
@@ -205,7 +207,9 @@ def test_pictures_take_their_colours_from_the_page(warehouse: Path) -> None:
     for picture in pictures:
         assert "var(--ink)" in picture
         assert re.findall(r"#[0-9a-f]{6}\b", picture) == []
+        assert "http" not in picture
         assert re.match(r'<svg role="img" aria-label="[^"]+"', picture)
+    assert "&lt;i&gt;warm&lt;/i&gt; &amp; $x$</text>" in pictures[-1]
 
 
 def test_names_are_text_and_file_names_are_safe(warehouse: Path) -> None:
