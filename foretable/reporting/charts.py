@@ -57,10 +57,10 @@ def timeline(split: Mapping[str, Sequence[datetime]], horizon: timedelta, scored
     def draw(axes: Axes) -> None:
         for place, (part, days) in enumerate(lanes):
             colour = {"purged": QUIET, "scored": SECOND}.get(part, MODEL)
-            starts, ends = [float(date2num(day)) for day in days], [float(date2num(day + horizon)) for day in days]
             if part != "scored":
-                axes.hlines([place] * len(days), starts, ends, colors=colour, linewidth=5, alpha=0.3)
-            axes.plot(starts, [place] * len(days), "o", color=colour, markersize=4)
+                for first, last in _covered(days, horizon):
+                    axes.hlines(place, float(date2num(first)), float(date2num(last)), colors=colour, lw=6, alpha=0.3)
+            axes.plot([float(date2num(day)) for day in days], [place] * len(days), "o", color=colour, markersize=3.5)
         axes.set_yticks(range(len(lanes)), [f"{part} ({len(days)})" for part, days in lanes])
         axes.set_ylim(len(lanes) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
@@ -145,9 +145,8 @@ def histogram(test: Points) -> str:
 
 def importance(shares: Sequence[tuple[str, float]]) -> str:
     def draw(axes: Axes) -> None:
-        names = [name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name, _ in shares]
         axes.barh(range(len(shares)), [share for _, share in shares], height=0.7, color=MODEL)
-        axes.set_yticks(range(len(shares)), names)
+        axes.set_yticks(range(len(shares)), [_short(name) for name, _ in shares])
         axes.set_ylim(len(shares) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -155,6 +154,23 @@ def importance(shares: Sequence[tuple[str, float]]) -> str:
         axes.set_xlabel("share of the model's gain")
 
     return _picture("importance", "Importance of the features", draw, size=(4.6, 0.7 + 0.19 * len(shares)))
+
+
+def _covered(days: Sequence[datetime], horizon: timedelta) -> list[tuple[datetime, datetime]]:
+    """The stretches of time that the windows of these snapshots cover together."""
+    stretches: list[tuple[datetime, datetime]] = []
+    for day in sorted(days):
+        if stretches and day <= stretches[-1][1]:
+            stretches[-1] = (stretches[-1][0], day + horizon)
+        else:
+            stretches.append((day, day + horizon))
+    return stretches
+
+
+def _short(name: str) -> str:
+    """A name that fits beside a bar: where it is cut, its beginning and its window stay."""
+    half = LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
 
 
 def _line(axes: Axes, points: Points, colour: str, label: str, *, marker: str = "", steps: bool = False) -> None:
@@ -178,6 +194,8 @@ def _line(axes: Axes, points: Points, colour: str, label: str, *, marker: str = 
 def _shares(axes: Axes, x: str, y: str, *, most: float = 1.03) -> None:
     axes.set_xlim(0, most)
     axes.set_ylim(0, most)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.set_xlabel(x)
     axes.set_ylabel(y)
 
