@@ -148,7 +148,7 @@ def limits(facts: Facts) -> list[str]:
     for baseline in BASELINES:
         above = facts.metrics.get(("test", ABOVE + baseline, "roc_auc"))
         if above and not above["lower"] > 0:
-            word = "the base rate" if baseline == "base_rate" else f"{config['recency']} alone"
+            word = "the base rate" if baseline == "base_rate" else f"{config.get('recency', 'recency')} alone"
             sentences.append(f"It is not clearly better than {word}: the interval of the difference in AUC reaches 0.")
     if config.get("class_weight"):
         sentences.append("It was trained with balanced classes: scores rank rows and are no probabilities.")

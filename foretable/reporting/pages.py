@@ -158,7 +158,7 @@ def _scored_by(facts: Facts) -> dict[str, str]:
     words = {
         "model": facts.model["model"],
         "base_rate": "base rate",
-        "recency": f"{facts.config['recency']} alone",
+        "recency": f"{facts.config.get('recency', 'recency')} alone",
         "truth": "truth",
     }
     there = {scored_by for _, scored_by, _ in facts.metrics}
