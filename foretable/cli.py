@@ -15,6 +15,7 @@ from foretable.features import features
 from foretable.lifecycle import compare, promote, retire, rollback, versions
 from foretable.load.command import load
 from foretable.reading import predictions, sql
+from foretable.report import report
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -63,6 +64,7 @@ def main() -> None:
     Then with a log of your own (events.parquet, .csv or .jsonl in a folder):
         foretable build --data FOLDER
         foretable predictions
+        foretable report
 
     \b
     With tables that have names of their own, start a dbt project for them:
@@ -241,7 +243,7 @@ def init(folder: Path, name: str | None) -> None:
     )
 
 
-for command in (load, features, sql, predictions, versions, promote, rollback, compare, retire):
+for command in (load, features, sql, predictions, report, versions, promote, rollback, compare, retire):
     main.add_command(command)
 
 

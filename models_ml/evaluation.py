@@ -48,7 +48,7 @@ def evaluate(
     `entities` (integer codes, [rows]) are resampled whole, since the rows of one entity resemble each other; without
     them each row is resampled on its own. Raises ExamplesError on NaN or lengths that differ.
     """
-    ranking = _Ranking(labels, scores)
+    ranking = Ranking(labels, scores)
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in FORMULAS}
     for weights in _resampled(ranking.rows, entities, seed, resamples):
         counts = ranking.counts(weights)
@@ -71,7 +71,7 @@ def difference_interval(
 ) -> Metric:
     """The metric of `scores_a` less that of `scores_b`, both on the same resampled rows (a paired bootstrap)."""
     formula = FORMULAS[metric]
-    a, b = _Ranking(labels, scores_a), _Ranking(labels, scores_b)
+    a, b = Ranking(labels, scores_a), Ranking(labels, scores_b)
 
     def difference(weights: np.ndarray) -> np.ndarray:
         return formula(*a.counts(weights)) - formula(*b.counts(weights))
@@ -204,7 +204,7 @@ def telling_columns(table: pa.Table, labels: np.ndarray, threshold: float) -> li
     return [(name, auc) for name, auc in aucs if auc >= threshold]
 
 
-class _Ranking:
+class Ranking:
     """Rows in groups of equal score, the highest first. Every metric follows from the labels within the groups."""
 
     def __init__(self, labels: np.ndarray, scores: np.ndarray) -> None:
@@ -229,6 +229,16 @@ class _Ranking:
         return self.scores, summed(self._positive), summed(~self._positive)
 
 
+def equal_count_bins(counts: np.ndarray) -> np.ndarray:
+    """Which of BINS bins of equal count each group of tied scores falls into, by its middle row.
+
+    `counts` are the rows of each group, the highest score first, [resamples, groups], and so is the result.
+    """
+    middle = np.cumsum(counts, axis=1) - counts / 2
+    total = np.maximum(counts.sum(axis=1), 1)
+    return np.minimum(BINS - 1, BINS * middle / total[:, None]).astype(np.int64)
+
+
 def _resampled(rows: int, entities: np.ndarray | None, seed: int, resamples: int) -> Iterator[np.ndarray]:
     """How often each row is drawn, [some resamples, rows], until there are `resamples`."""
     draws = np.random.default_rng(seed)
@@ -251,7 +261,7 @@ def _with_interval(
 
 
 def _on_all_rows(formula: "Formula", labels: np.ndarray, scores: np.ndarray) -> float:
-    ranking = _Ranking(labels, scores)
+    ranking = Ranking(labels, scores)
     return float(formula(*ranking.counts(np.ones((1, ranking.rows))))[0])
 
 
@@ -283,12 +293,10 @@ def _brier(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np
 
 def _expected_calibration_error(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
     counts = positive + negative
-    total = counts.sum(axis=1)
-    middle = np.cumsum(counts, axis=1) - counts / 2
-    bins = np.minimum(BINS - 1, BINS * middle / np.maximum(total, 1)[:, None]).astype(np.int64)
+    bins = equal_count_bins(counts)
     bins += BINS * np.arange(len(bins))[:, None]
     excess = np.bincount(bins.ravel(), (positive - scores * counts).ravel(), BINS * len(bins)).reshape(-1, BINS)
-    return _ratio(np.abs(excess).sum(axis=1), total)
+    return _ratio(np.abs(excess).sum(axis=1), counts.sum(axis=1))
 
 
 def _accuracy(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:

@@ -1,12 +1,14 @@
 """Judge a model on unseen rows beside its baselines: base rate, recency alone, and a simulated shop's truth."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import duckdb
 import numpy as np
 
-from ibis_features import Examples
+from ibis_features import ConfigError, Examples
 from ibis_features.examples import LABEL
+from models_ml.curves import Row, best_f1_threshold, confusion, curves, deciles, frequent_values, slices
 from models_ml.evaluation import Metric, base_rate_scores, difference_interval, evaluate, single_feature_scores
 from models_ml.spec import PredictionSpec
 from models_ml.trainer import FittedModel
@@ -18,6 +20,14 @@ ABOVE = "above_"
 DECIDING = "roc_auc"
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """How good a model is. metrics: (split, scored_by, metric). pictures: (split, row) by table, of the model alone."""
+
+    metrics: tuple[tuple[str, str, Metric], ...]
+    pictures: Mapping[str, Sequence[tuple[str, Row]]]
+
+
 def judge(
     con: duckdb.DuckDBPyConnection,
     fitted: FittedModel,
@@ -25,8 +35,8 @@ def judge(
     parts: Mapping[str, Examples],
     *,
     truth: str | None = None,
-) -> tuple[tuple[str, str, Metric], ...]:
-    """(split, scored_by, metric) for the model and each baseline, with 95% bootstrap intervals over entities.
+) -> Judgement:
+    """Metrics of the model and each baseline, with 95% bootstrap intervals over entities, and the model's pictures.
 
     scored_by `above_<baseline>` is the model's AUC less the baseline's, both on the same resampled entities.
 
@@ -36,6 +46,9 @@ def judge(
     train = parts["train"]
     train_labels = train.column(spec.label).to_numpy(zero_copy_only=False)
     metrics: list[tuple[str, str, Metric]] = []
+    pictures: dict[str, list[tuple[str, Row]]] = {}
+    kept = {column: frequent_values(_texts(train, column)) for column in spec.slices}
+    best = None
     for split in JUDGED:
         part = parts[split]
         labels, scores = scored(fitted, part)
@@ -56,7 +69,34 @@ def judge(
             if name in BASELINES:
                 above = difference_interval(DECIDING, labels, scores, values, entities=entities, seed=spec.seed)
                 metrics.append((split, ABOVE + name, above))
-    return tuple(metrics)
+        if split == "validate":
+            best = best_f1_threshold(labels, scores)
+        drawn: dict[str, Sequence[Row]] = {
+            "deciles": deciles(labels, scores),
+            "curves": curves(labels, scores),
+            "confusion": confusion(labels, scores, best),
+            "slices": [
+                row
+                for column, values in kept.items()
+                for row in slices(column, _texts(part, column), values, labels, scores)
+            ],
+        }
+        for table, rows in drawn.items():
+            pictures.setdefault(table, []).extend((split, row) for row in rows)
+    return Judgement(tuple(metrics), pictures)
+
+
+def check_slices(examples: Examples, spec: PredictionSpec) -> None:
+    """Check that the rows can be told apart by each column of `slices`; raises ConfigError."""
+    schema, types = examples.schema, dict(examples.table.schema().items())
+    if gone := [column for column in spec.slices if column not in types]:
+        raise ConfigError(f"slices names columns that the SELECT does not return: {', '.join(gone)}")
+    if keys := [column for column in spec.slices if column in {schema.entity, schema.as_of, schema.label}]:
+        raise ConfigError(f"slices names {', '.join(keys)}; it takes columns other than entity, as_of and label")
+    for column in spec.slices:
+        kind = types[column]
+        if not (kind.is_string() or kind.is_boolean() or kind.is_numeric() or kind.is_uuid()):
+            raise ConfigError(f"slices names '{column}', which is {kind}; a slice is a category, a boolean or a number")
 
 
 def not_beaten(metrics: Sequence[tuple[str, str, Metric]]) -> str | None:
@@ -77,6 +117,15 @@ def scored(fitted: FittedModel, examples: Examples) -> tuple[np.ndarray, np.ndar
         labels.append(batch.column(LABEL).to_numpy(zero_copy_only=False))
         scores.append(fitted.predict(batch))
     return np.concatenate(labels), np.concatenate(scores)
+
+
+def _texts(examples: Examples, column: str) -> list[str | None]:
+    """A column as text in the order of the batches; None where it is NULL or NaN."""
+    schema, values = examples.schema, examples.table[column]
+    if values.type().is_floating():
+        values = values.isnan().ifelse(None, values)
+    ordered = examples.table.order_by([schema.as_of, schema.entity]).select(value=values.cast("string"))
+    return ordered.to_pyarrow()["value"].to_pylist()
 
 
 def _truth(con: duckdb.DuckDBPyConnection, examples: Examples, truth: str) -> np.ndarray:

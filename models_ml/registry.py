@@ -5,7 +5,7 @@ Which version serves is one row of `foretable.active`. A version that does not s
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ import duckdb
 
 from ibis_features import ConfigError, FeatureSchema, NotFoundError, Split
 from models_ml.artifact import sha256
+from models_ml.curves import Row
 from models_ml.drift import Drift
 from models_ml.evaluation import Metric
 from models_ml.spec import PredictionSpec
@@ -51,6 +52,8 @@ class TrainedVersion:
     artifact: bytes
     metrics: tuple[tuple[str, str, Metric], ...]
     """(split, scored_by, metric): the model itself or one of its baselines."""
+    pictures: Mapping[str, Sequence[tuple[str, Row]]]
+    """(split, row) of what was drawn of the model alone, by table: deciles, curves, confusion, slices."""
     importance: Mapping[str, float]
     target: str
     examples: str
@@ -179,7 +182,24 @@ def add_version(con: duckdb.DuckDBPyConnection, trained: TrainedVersion) -> int:
             "insert into foretable.feature_importance values (?, ?, ?, ?)",
             [[prediction, version, feature, share] for feature, share in trained.importance.items()],
         )
+    for table, rows in trained.pictures.items():
+        _add_rows(con, table, prediction, version, rows)
     return version
+
+
+def _add_rows(
+    con: duckdb.DuckDBPyConnection, table: str, prediction: str, version: int, rows: Sequence[tuple[str, Row]]
+) -> None:
+    """Insert all rows at once, a list a column: row by row takes a second."""
+    if not rows:
+        return
+    names = [field.name for field in fields(rows[0][1])]
+    columns = [[split for split, _ in rows], *([getattr(row, name) for _, row in rows] for name in names)]
+    unnested = "".join(f", unnest(?) as {name}" for name in ("split", *names))
+    con.execute(
+        f"insert into foretable.{table} by name select ? as prediction, ? as version{unnested}",
+        [prediction, version, *columns],
+    )
 
 
 def last_train_seconds(con: duckdb.DuckDBPyConnection, prediction: str) -> float | None:

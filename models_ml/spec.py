@@ -29,7 +29,7 @@ class PredictionSpec:
     test_snapshots: how many of the newest labelled snapshots judge the model. recency: the feature whose value alone is
     a baseline. truth: relation with the true probabilities of a simulated shop, in a column named as the label.
     leak_check: refuse a feature that tells the label by itself. include_unversioned: train on attributes of which the
-    source keeps only the present, too.
+    source keeps only the present, too. slices: columns by whose values the model is judged apart.
     """
 
     entity: str
@@ -50,6 +50,7 @@ class PredictionSpec:
     truth: str | None = None
     leak_check: bool = True
     include_unversioned: bool = False
+    slices: tuple[str, ...] = ()
 
     @property
     def every(self) -> timedelta | None:
@@ -84,10 +85,9 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
     for key in ("leak_check", "include_unversioned"):
         _check(config, key, isinstance(config.get(key, True), bool), "true or false")
     _check(config, "params", isinstance(config.get("params") or {}, Mapping), "a mapping of settings")
-    exclude = config.get("exclude") or []
-    _check(
-        config, "exclude", isinstance(exclude, list) and all(isinstance(c, str) for c in exclude), "a list of columns"
-    )
+    columns = {key: config.get(key) or [] for key in ("exclude", "slices")}
+    for key, names in columns.items():
+        _check(config, key, isinstance(names, list) and all(isinstance(n, str) for n in names), "a list of columns")
     _choice(config, "model", tuple(TRAINERS))
     _choice(config, "kind", KINDS)
     if isinstance(config.get("retrain"), Mapping):
@@ -96,7 +96,8 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
         _choice(config, "retrain", RETRAIN)
     _choice(config, "promote", PROMOTE)
     _choice(config, "class_weight", CLASS_WEIGHTS)
-    return PredictionSpec(**{**config, "params": dict(config.get("params") or {}), "exclude": tuple(exclude)})
+    lists = {key: tuple(dict.fromkeys(names)) for key, names in columns.items()}
+    return PredictionSpec(**{**config, "params": dict(config.get("params") or {}), **lists})
 
 
 def _check_policy(policy: Mapping[str, Any]) -> None:

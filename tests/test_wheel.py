@@ -43,6 +43,7 @@ def test_the_wheel_carries_what_it_needs_and_nothing_that_was_built(wheel: Path)
         "foretable/dbt_project/profiles.yml",
         "foretable/dbt_project/macros/prediction.sql",
         "foretable/dbt_project/models/features/features__user.sql",
+        "foretable/reporting/templates/prediction.html",
         "foretable/templates/packages.yml",
         "foretable/templates/gitignore",
         "udfs/plugin.py",

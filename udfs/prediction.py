@@ -25,7 +25,7 @@ from ibis_features import (
 )
 from models_ml.artifact import pack, unpack
 from models_ml.evaluation import leak_suspects
-from models_ml.judging import judge, not_beaten
+from models_ml.judging import check_slices, judge, not_beaten
 from models_ml.registry import (
     ActiveModel,
     PredictionRun,
@@ -89,6 +89,7 @@ def _understood(con: duckdb.DuckDBPyConnection, request: Request) -> _Order:
     schema = read_schema(con, request.building, entity=spec.entity, label=spec.label, as_of=spec.as_of, exclude=exclude)
     examples = read_examples(connect_backend(con), request.building, schema)
     check_keys(examples)
+    check_slices(examples, spec)
     if not request.is_plan:
         write_realised(con, request.name, request.building, schema, now())
     fingerprint = fingerprint_of(con, request, spec, schema)
@@ -293,7 +294,7 @@ def _train(
     )
     progress("judging", 0.0)
     truth = f"{identifier(request.truth_schema)}.{identifier(spec.truth)}" if spec.truth else None
-    metrics = judge(con, fitted, spec, parts, truth=truth)
+    judgement = judge(con, fitted, spec, parts, truth=truth)
     trained = TrainedVersion(
         prediction=request.name,
         spec=spec,
@@ -305,7 +306,8 @@ def _train(
         rows={name: part.rows() for name, part in parts.items()},
         train_seconds=time.monotonic() - started,
         artifact=pack(spec.model, fitted),
-        metrics=metrics,
+        metrics=judgement.metrics,
+        pictures=judgement.pictures,
         importance=fitted.importance(),
         target=request.local(request.target),
         examples=request.local(request.examples),

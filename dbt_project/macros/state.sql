@@ -137,6 +137,53 @@
         gain_share double not null
     );
 
+    create table if not exists foretable.deciles (
+        prediction varchar not null,
+        version integer not null,
+        split varchar not null,
+        decile integer not null,
+        row_count double not null,
+        positive_count double not null,
+        mean_score double,
+        event_rate double,
+        lift double,
+        gain double
+    );
+
+    create table if not exists foretable.curves (
+        prediction varchar not null,
+        version integer not null,
+        split varchar not null,
+        curve varchar not null,
+        x double not null,
+        y double not null,
+        row_count bigint not null
+    );
+
+    create table if not exists foretable.confusion (
+        prediction varchar not null,
+        version integer not null,
+        split varchar not null,
+        threshold double not null,
+        true_positive bigint not null,
+        false_positive bigint not null,
+        true_negative bigint not null,
+        false_negative bigint not null,
+        is_best_f1 boolean not null
+    );
+
+    create table if not exists foretable.slices (
+        prediction varchar not null,
+        version integer not null,
+        split varchar not null,
+        column_name varchar not null,
+        value varchar not null,
+        row_count bigint not null,
+        event_rate double,
+        mean_score double,
+        roc_auc double
+    );
+
     create table if not exists foretable.prediction_log (
         run_id varchar not null,
         prediction varchar not null,

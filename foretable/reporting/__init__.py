@@ -1,0 +1,1 @@
+"""Reports: what a warehouse knows of a prediction, its pictures, and the pages that show both."""

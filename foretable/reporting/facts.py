@@ -1,0 +1,249 @@
+"""What a warehouse knows of a prediction, read once: all that its report says."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import duckdb
+
+from foretable.predictions import has_state, list_versions
+from ibis_features import FeatureSchema, NotFoundError
+from models_ml.judging import ABOVE, BASELINES
+from udfs.scorers import identifier
+
+PARTS = ("train", "validate", "test")
+LIKELIEST_ROWS = 10
+TELLING_FEATURES = 5
+FEW_POSITIVES = 100
+DRAWN = ("deciles", "curves", "confusion", "slices")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One version of a prediction: the one that serves, or the newest where none does.
+
+    model: its row of foretable.versions. versions: all of them, newest first. metrics: (split, scored_by, metric) to
+    value, lower and upper, without what is not defined. drawn: the rows of foretable.deciles, curves, confusion and
+    slices; of an older version there are none. likeliest: the highest-scored rows, a dict each, with the `values` of
+    `features`. left_out: columns of the SELECT that it was not trained on.
+    """
+
+    prediction: str
+    version: int
+    status: str
+    since: datetime | None
+    model: Mapping[str, Any]
+    config: Mapping[str, Any]
+    schema: FeatureSchema
+    split: Mapping[str, Sequence[datetime]]
+    versions: Sequence[Mapping[str, Any]]
+    metrics: Mapping[tuple[str, str, str], Mapping[str, Any]]
+    importance: Sequence[tuple[str, float]]
+    drawn: Mapping[str, Sequence[Mapping[str, Any]]]
+    features: Sequence[str]
+    likeliest: Sequence[Mapping[str, Any]]
+    scored_as_of: datetime | None
+    scored_rows: int | None
+    left_out: Sequence[str]
+
+    @property
+    def horizon(self) -> timedelta:
+        return timedelta(days=self.model["horizon_days"])
+
+    @property
+    def span(self) -> str:
+        """The horizon in words."""
+        days = self.model["horizon_days"]
+        return "day" if days == 1 else f"{days} days"
+
+    @property
+    def is_drawn(self) -> bool:
+        """Were curves kept when it was trained?"""
+        return bool(self.drawn["curves"])
+
+    def curve(self, name: str, split: str) -> list[Mapping[str, Any]]:
+        rows = [row for row in self.drawn["curves"] if row["curve"] == name and row["split"] == split]
+        return sorted(rows, key=lambda row: (row["x"], row["row_count"]))
+
+    def of(self, table: str, split: str) -> list[Mapping[str, Any]]:
+        return [row for row in self.drawn[table] if row["split"] == split]
+
+    def confusion(self, split: str, *, best: bool) -> Mapping[str, Any] | None:
+        """Counts at 0.5, or at the threshold with the best F1 on validation."""
+        rows = [row for row in self.of("confusion", split) if row["is_best_f1"] == best]
+        return next((row for row in rows if best or row["threshold"] == 0.5), None)
+
+    def positive_count(self, split: str) -> int | None:
+        """How many rows of the split have a true label; None where it was not kept."""
+        rows = self.of("confusion", split)
+        return rows[0]["true_positive"] + rows[0]["false_negative"] if rows else None
+
+
+def asked_for(con: duckdb.DuckDBPyConnection, predictions: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The predictions that are named, or all where none is, and the others; raises NotFoundError on an unknown one."""
+    names = has_state(con) and [
+        name for (name,) in con.execute("select distinct prediction from foretable.versions order by all").fetchall()
+    ]
+    if not names:
+        raise NotFoundError("the warehouse holds no predictions; train some with `foretable build`")
+    if unknown := [name for name in predictions if name not in names]:
+        raise NotFoundError(f"no prediction '{unknown[0]}'; there are: {', '.join(names)}")
+    asked = list(dict.fromkeys(predictions)) or names
+    return asked, [name for name in names if name not in asked]
+
+
+def read_facts(con: duckdb.DuckDBPyConnection, prediction: str) -> Facts:
+    versions = list_versions(con, prediction)
+    shown = next((row for row in versions if row["status"] == "active"), versions[0])
+    version = shown["version"]
+    key = [prediction, version]
+    [model] = _rows(con, "select * from foretable.versions where prediction = ? and version = ?", key)
+    config, schema = json.loads(model["config"]), FeatureSchema.from_json(json.loads(model["feature_schema"]))
+    split = {part: [datetime.fromisoformat(day) for day in days] for part, days in json.loads(model["split"]).items()}
+    importance = con.execute(
+        "select feature, gain_share from foretable.feature_importance where prediction = ? and version = ? "
+        "order by gain_share desc, feature",
+        key,
+    ).fetchall()
+    features = _telling(schema, importance)
+    since = con.execute("select since from foretable.active where prediction = ? and version = ?", key).fetchone()
+    scored = con.execute(
+        "select as_of, row_count from foretable.runs where prediction = ? and version = ? order by rowid desc limit 1",
+        key,
+    ).fetchone()
+    return Facts(
+        prediction=prediction,
+        version=version,
+        status=shown["status"],
+        since=since[0] if since else None,
+        model=model,
+        config=config,
+        schema=schema,
+        split=split,
+        versions=versions,
+        metrics=_metrics(con, key),
+        importance=importance,
+        drawn={table: _drawn(con, table, key) for table in DRAWN},
+        features=features,
+        likeliest=_likeliest(con, model, schema, features) if since else [],
+        scored_as_of=scored[0] if scored and since else None,
+        scored_rows=scored[1] if scored and since else None,
+        left_out=_left_out(con, model, config, schema),
+    )
+
+
+def limits(facts: Facts) -> list[str]:
+    """What whoever uses the scores should know, a sentence each."""
+    config, sentences = facts.config, []
+    positive = facts.positive_count("test")
+    if positive is not None and positive < FEW_POSITIVES:
+        sentences.append(
+            f"The test sample is small: {positive:,} rows with a true label. Read the intervals, not the values alone."
+        )
+    for baseline in BASELINES:
+        above = facts.metrics.get(("test", ABOVE + baseline, "roc_auc"))
+        if above and not above["lower"] > 0:
+            word = "the base rate" if baseline == "base_rate" else f"{config.get('recency', 'recency')} alone"
+            sentences.append(f"It is not clearly better than {word}: the interval of the difference in AUC reaches 0.")
+    if config.get("class_weight"):
+        sentences.append("It was trained with balanced classes: scores rank rows and are no probabilities.")
+    purged = len(facts.split.get("purged", []))
+    if purged:
+        sentences.append(
+            f"{purged} labelled snapshot{'s were' if purged != 1 else ' was'} left out between the parts, "
+            "since the label's window reaches into a later part."
+        )
+    if facts.left_out:
+        sentences.append(f"Columns of the SELECT that it was not trained on: {', '.join(facts.left_out)}.")
+    if config.get("include_unversioned"):
+        sentences.append("It may use attributes of which the source keeps only the present: they may tell the future.")
+    if config.get("leak_check", True):
+        sentences.append("Leak check: no feature tells the label by itself on the training rows.")
+    else:
+        sentences.append("The leak check was off: a feature may tell the label by itself.")
+    snapshots = len(facts.split.get("test", []))
+    sentences.append(
+        f"It was judged on {snapshots} snapshot{'s' if snapshots != 1 else ''} of the past; what changes in the shop "
+        "after that is not in these figures."
+    )
+    return sentences
+
+
+def _metrics(con: duckdb.DuckDBPyConnection, key: list[Any]) -> dict[tuple[str, str, str], dict[str, Any]]:
+    rows = _rows(
+        con,
+        "select split, scored_by, metric, value, lower, upper, row_count from foretable.metrics "
+        "where prediction = ? and version = ?",
+        key,
+    )
+    return {
+        (row["split"], row["scored_by"], row["metric"]): row
+        for row in rows
+        if row["value"] is not None and not math.isnan(row["value"])
+    }
+
+
+def _drawn(con: duckdb.DuckDBPyConnection, table: str, key: list[Any]) -> list[dict[str, Any]]:
+    """The rows of a state table in the order they were written; none where the warehouse is older than the table."""
+    there = con.execute(
+        "select 1 from duckdb_tables() "
+        "where database_name = current_database() and schema_name = 'foretable' and table_name = ?",
+        [table],
+    ).fetchone()
+    if not there:
+        return []
+    return _rows(con, f"select * from foretable.{table} where prediction = ? and version = ? order by rowid", key)
+
+
+def _telling(schema: FeatureSchema, importance: Sequence[tuple[str, float]]) -> list[str]:
+    """The most important features that fit into a cell; the first ones of the SELECT where no importance is known."""
+    shown = [feature.name for feature in schema.static if feature.role in {"number", "category"}]
+    ranked = [feature for feature, _ in importance if feature in shown] if importance else shown
+    return ranked[:TELLING_FEATURES]
+
+
+def _likeliest(
+    con: duckdb.DuckDBPyConnection, model: Mapping[str, Any], schema: FeatureSchema, features: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The rows that score highest, by the version that serves; none where the tables are gone or have changed."""
+    entity, as_of = identifier(schema.entity), identifier(schema.as_of)
+    values = "".join(f", examples.{identifier(name)} as feature_{place}" for place, name in enumerate(features))
+    try:
+        rows = _rows(
+            con,
+            f"""
+            select pred.{entity}::varchar as entity_id, pred.score, pred.{as_of} as as_of {values}
+            from {model["target"]} as pred
+            left join {model["examples"]} as examples
+                on pred.{entity} = examples.{entity} and pred.{as_of} = examples.{as_of}
+            where pred.version = ?
+            order by pred.score_rank
+            limit {LIKELIEST_ROWS}
+            """,
+            [model["version"]],
+        )
+    except (duckdb.CatalogException, duckdb.BinderException, duckdb.ParserException):
+        return []
+    return [{**row, "values": [row[f"feature_{place}"] for place in range(len(features))]} for row in rows]
+
+
+def _left_out(
+    con: duckdb.DuckDBPyConnection, model: Mapping[str, Any], config: Mapping[str, Any], schema: FeatureSchema
+) -> list[str]:
+    try:
+        columns = [name for name, *_ in con.execute(f"describe {model['examples']}").fetchall()]
+    except (duckdb.CatalogException, duckdb.ParserException):
+        return list(config.get("exclude", []))
+    used = {schema.entity, schema.as_of, schema.label, *schema.names}
+    return [name for name in columns if name not in used]
+
+
+def _rows(con: duckdb.DuckDBPyConnection, sql: str, values: list[Any]) -> list[dict[str, Any]]:
+    cursor = con.execute(sql, values)
+    names = [column[0] for column in cursor.description or []]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

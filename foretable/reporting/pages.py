@@ -1,0 +1,276 @@
+"""Pages of HTML: one a prediction and an index, each whole in itself, written all at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from foretable.project import Refusal
+from foretable.reporting import charts
+from foretable.reporting.facts import PARTS, Facts, limits
+from models_ml.judging import ABOVE
+
+INDEX = "index.html"
+SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
+FEATURES_DRAWN = 20
+LONGEST_VALUE = 40
+METRIC_WORDS = {
+    "roc_auc": ("ROC AUC", "0.5 is chance, 1 is perfect"),
+    "pr_auc": ("average precision", "the event rate is chance, 1 is perfect"),
+    "log_loss": ("log-loss", "nats a row, lower is better"),
+    "brier": ("Brier score", "squared error, lower is better"),
+    "expected_calibration_error": ("calibration error", "mean distance of score and event rate, lower is better"),
+    "accuracy": ("accuracy", "share of rows, at 0.5"),
+    "precision": ("precision", "share of rows said to be true, at 0.5"),
+    "recall": ("recall", "share of true labels, at 0.5"),
+    "f1": ("F1", "of precision and recall, at 0.5"),
+    "top_decile_lift": ("lift of the top tenth", "times the event rate"),
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with its title, and how to read it."""
+
+    title: str
+    svg: Markup
+    caption: str
+
+
+def write_pages(folder: Path, asked: Sequence[Facts], others: Sequence[Facts]) -> Path:
+    """Write a page for each of `asked`, and the index of all; give the index.
+
+    No page is touched before all of them are made, and each appears at once. Raises Refusal where the folder cannot be
+    written.
+    """
+    pages = {file_name(facts.prediction): render_report(facts) for facts in asked}
+    linked = {*pages, *(name for name in map(file_name_of, others) if (folder / name).is_file())}
+    listed = sorted([*asked, *others], key=lambda facts: facts.prediction)
+    pages[INDEX] = render_index(listed, linked)
+    partial = {folder / name: folder / f".{name}.partial" for name in pages}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            for page, text in zip(partial, pages.values(), strict=True):
+                partial[page].write_text(text, encoding="utf-8")
+            for page, written in partial.items():
+                os.replace(written, page)
+        finally:
+            for written in partial.values():
+                written.unlink(missing_ok=True)
+    except OSError as error:
+        raise Refusal(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from None
+    return folder / INDEX
+
+
+def file_name(prediction: str) -> str:
+    """A name that any file system takes, and that differs from prediction to prediction.
+
+    >>> file_name("churn_30d")
+    'churn_30d.html'
+    """
+    if SAFE_NAME.fullmatch(prediction) and prediction.lower() != "index":
+        return f"{prediction}.html"
+    kept = re.sub(r"[^A-Za-z0-9_]+", "-", prediction)[:40].strip("-")
+    return f"{kept or 'prediction'}-{hashlib.sha256(prediction.encode()).hexdigest()[:8]}.html"
+
+
+def file_name_of(facts: Facts) -> str:
+    return file_name(facts.prediction)
+
+
+def render_report(facts: Facts) -> str:
+    """The page of one prediction."""
+    return (
+        _templates()
+        .get_template("prediction.html")
+        .render(
+            facts=facts,
+            title=facts.prediction,
+            parts=_parts(facts),
+            timeline=Markup(charts.timeline(facts.split, facts.horizon, facts.scored_as_of)),
+            scored_by=_scored_by(facts),
+            metrics={split: _metric_rows(facts, split) for split in ("test", "validate")},
+            pictures=_pictures(facts),
+            importance=Markup(charts.importance(facts.importance[:FEATURES_DRAWN])) if facts.importance else None,
+            confusions=_confusions(facts),
+            slices=_slices(facts),
+            limits=limits(facts),
+            environment=json.loads(facts.model["environment"]),
+            config={key: json.dumps(value, ensure_ascii=False) for key, value in facts.config.items()},
+        )
+    )
+
+
+def render_index(listed: Sequence[Facts], linked: set[str]) -> str:
+    """The list of all predictions; `linked` are the pages that are there."""
+    rows = [
+        {
+            "facts": facts,
+            "file": file_name_of(facts) if file_name_of(facts) in linked else None,
+            "auc": facts.metrics.get(("test", "model", "roc_auc")),
+            "recency": facts.metrics.get(("test", "recency", "roc_auc")),
+        }
+        for facts in listed
+    ]
+    return _templates().get_template("index.html").render(title="Predictions", rows=rows)
+
+
+def _templates() -> Environment:
+    templates = Environment(
+        loader=PackageLoader("foretable.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {"number": _number, "count": _count, "percent": _percent, "day": _day, "value": _value}
+    return templates
+
+
+def _parts(facts: Facts) -> list[dict[str, Any]]:
+    return [
+        {
+            "part": part,
+            "snapshots": len(facts.split[part]),
+            "first": facts.split[part][0],
+            "last": facts.split[part][-1],
+            "rows": facts.model[f"{part}_rows"],
+            "positive": facts.positive_count(part),
+        }
+        for part in PARTS
+    ]
+
+
+def _scored_by(facts: Facts) -> dict[str, str]:
+    """Who scored, with the words over the columns."""
+    words = {
+        "model": facts.model["model"],
+        "base_rate": "base rate",
+        "recency": f"{facts.config.get('recency', 'recency')} alone",
+        "truth": "truth",
+    }
+    there = {scored_by for _, scored_by, _ in facts.metrics}
+    return {scored_by: word for scored_by, word in words.items() if scored_by in there}
+
+
+def _metric_rows(facts: Facts, split: str) -> list[dict[str, Any]]:
+    rows = [
+        {
+            "word": word,
+            "unit": unit,
+            "cells": [facts.metrics.get((split, scored_by, metric)) for scored_by in _scored_by(facts)],
+        }
+        for metric, (word, unit) in METRIC_WORDS.items()
+    ]
+    above = [facts.metrics.get((split, ABOVE + scored_by, "roc_auc")) for scored_by in _scored_by(facts)]
+    if any(above):
+        rows.append({"word": "the model's lead in ROC AUC", "unit": "above 0 is better", "cells": above})
+    return [row for row in rows if any(row["cells"])]
+
+
+def _pictures(facts: Facts) -> list[Picture]:
+    if not facts.is_drawn:
+        return []
+
+    def curve(name: str) -> tuple[Any, Any]:
+        return facts.curve(name, "test"), facts.curve(name, "validate")
+
+    test, rows = facts.curve("calibration", "test"), facts.of("deciles", "test")
+    deciles = [row for row in rows if not math.isnan(row["gain"])]
+    event_rate = sum(row["y"] * row["row_count"] for row in test) / max(1, sum(row["row_count"] for row in test))
+    found = []
+    if any(curve("roc")):
+        caption = "How many true labels are found for how many false ones; the area below is the AUC."
+        found.append(("ROC", charts.roc(*curve("roc")), caption))
+    if any(curve("precision_recall")):
+        caption = "How many of the rows from the top down are true when so many of the true labels are found."
+        svg = charts.precision_recall(*curve("precision_recall"), event_rate=event_rate)
+        found.append(("Precision and recall", svg, caption))
+    caption = "On the dotted line a score is what happens: of rows with 0.3, three in ten. A dot is a tenth of them."
+    found.append(("Calibration", charts.calibration(*curve("calibration")), caption))
+    found.append(("Scores", charts.histogram(facts.curve("score", "test")), "How the scores of the test rows lie."))
+    if deciles:
+        caption = "Which share of all true labels the highest scores hold; further above the line is better."
+        found.append(("Gain", charts.gain(deciles), caption))
+        caption = "How many times more often the label is true in each tenth than overall."
+        found.append(("Lift", charts.lift(deciles), caption))
+    return [Picture(title, Markup(svg), caption) for title, svg, caption in found]
+
+
+def _confusions(facts: Facts) -> list[dict[str, Any]]:
+    """Counts, precision, recall and F1 on the test rows, at 0.5 and at the best F1."""
+    found = []
+    for best, words in ((False, "score at least 0.5"), (True, "best F1 on validation: score at least")):
+        counts = facts.confusion("test", best=best)
+        if counts is None:
+            continue
+        right, said = counts["true_positive"], counts["true_positive"] + counts["false_positive"]
+        true = right + counts["false_negative"]
+        found.append(
+            {
+                "title": f"{words} {counts['threshold']:.3f}" if best else words,
+                "counts": counts,
+                "precision": right / said if said else None,
+                "recall": right / true if true else None,
+                "f1": 2 * right / (said + true) if said + true else None,
+            }
+        )
+    return found
+
+
+def _slices(facts: Facts) -> dict[str, list[Mapping[str, Any]]]:
+    """The rows of the test split by column."""
+    by_column: dict[str, list[Mapping[str, Any]]] = {}
+    for row in facts.of("slices", "test"):
+        by_column.setdefault(row["column_name"], []).append(row)
+    return by_column
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    """A figure with so many decimals; a dash where it is not defined."""
+    return "–" if value is None or math.isnan(value) else f"{value:,.{digits}f}"
+
+
+def _count(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.1%}"
+
+
+def _day(value: datetime | None) -> str:
+    """A date, and the time where it is not midnight."""
+    if value is None:
+        return "–"
+    return f"{value:%Y-%m-%d}" if (value.hour, value.minute) == (0, 0) else f"{value:%Y-%m-%d %H:%M}"
+
+
+def _value(value: Any) -> str:
+    """A feature's value in a cell."""
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+        case int():
+            return f"{value:,}"
+        case datetime() | date():
+            return value.isoformat(" ") if isinstance(value, datetime) else value.isoformat()
+        case _:
+            text = str(value)
+            return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"

@@ -1,0 +1,223 @@
+"""What a model's scores look like on judged rows: deciles, curves, confusion at thresholds, and slices.
+
+Labels are 0 or 1, scores are probabilities, both [rows]. Rows of equal score share their place, so that nothing depends
+on the order of the rows. What is not defined on the rows at hand (a lift where no label is true) is NaN.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models_ml.evaluation import Ranking, equal_count_bins, roc_auc
+
+MOST_POINTS = 200
+SCORE_BINS = 20
+THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+MOST_VALUES = 20
+OTHER = "other"
+MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Decile:
+    """A tenth of the rows, 1 holding the highest scores. Counts are no whole numbers where a tenth cuts through rows.
+
+    lift: the event rate over that of all rows. gain: the share of all true labels in this decile and those above.
+    """
+
+    decile: int
+    row_count: float
+    positive_count: float
+    mean_score: float
+    event_rate: float
+    lift: float
+    gain: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a curve.
+
+    roc: false positive rate, true positive rate; precision_recall: recall, precision; both of the row_count rows that
+    score highest. calibration: mean score and event rate of a bin. score: middle of a bin, share of all rows.
+    """
+
+    curve: str
+    x: float
+    y: float
+    row_count: int
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How rows with score >= threshold, which are said to be true, agree with their labels."""
+
+    threshold: float
+    true_positive: int
+    false_positive: int
+    true_negative: int
+    false_negative: int
+    is_best_f1: bool
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The rows with one value of a column."""
+
+    column_name: str
+    value: str
+    row_count: int
+    event_rate: float
+    mean_score: float
+    roc_auc: float
+
+
+Row = Decile | Point | Confusion | Slice
+
+
+def deciles(labels: np.ndarray, scores: np.ndarray) -> list[Decile]:
+    """Ten tenths of the rows by falling score; of tied rows on an edge each decile takes its share.
+
+    >>> deciles(np.array([1, 0] * 5), np.linspace(1, 0.1, 10))[0].lift
+    2.0
+    """
+    groups = _Groups(labels, scores)
+    if not groups.rows:
+        return []
+    edges = groups.rows * np.arange(11) / 10
+    found = np.interp(edges, groups.above, groups.found)
+    summed = np.interp(edges, groups.above, np.concatenate([[0.0], np.cumsum(groups.scores * groups.counts)]))
+    size = groups.rows / 10
+    positive = groups.found[-1]
+    return [
+        Decile(
+            decile=place + 1,
+            row_count=size,
+            positive_count=float(found[place + 1] - found[place]),
+            mean_score=float(summed[place + 1] - summed[place]) / size,
+            event_rate=float(found[place + 1] - found[place]) / size,
+            lift=float(10 * (found[place + 1] - found[place]) / positive) if positive else np.nan,
+            gain=float(found[place + 1] / positive) if positive else np.nan,
+        )
+        for place in range(10)
+    ]
+
+
+def curves(labels: np.ndarray, scores: np.ndarray) -> list[Point]:
+    """The points of `roc`, `precision_recall`, `calibration` and `score`; none of a curve that is not defined."""
+    groups = _Groups(labels, scores)
+    return [*_roc(groups), *_precision_recall(groups), *_calibration(groups), *_histogram(groups)]
+
+
+def confusion(labels: np.ndarray, scores: np.ndarray, best: float | None) -> list[Confusion]:
+    """Counts at each of THRESHOLDS, and at `best`, the threshold with the best F1 on validation, where there is one."""
+    groups = _Groups(labels, scores)
+    positive, negative = groups.found[-1], groups.missed[-1]
+    thresholds = [(threshold, False) for threshold in THRESHOLDS]
+    rows = []
+    for threshold, is_best in thresholds + ([] if best is None else [(best, True)]):
+        said_true = np.searchsorted(-groups.scores, -threshold, "right")
+        right, wrong = groups.found[said_true], groups.missed[said_true]
+        rows.append(Confusion(threshold, int(right), int(wrong), int(negative - wrong), int(positive - right), is_best))
+    return rows
+
+
+def best_f1_threshold(labels: np.ndarray, scores: np.ndarray) -> float | None:
+    """The score from which on saying true has the best F1, the highest such one; None where no label is true."""
+    groups = _Groups(labels, scores)
+    if not groups.found[-1]:
+        return None
+    f1 = 2 * groups.found[1:] / (groups.above[1:] + groups.found[-1])
+    return float(groups.scores[np.argmax(f1)])
+
+
+def frequent_values(values: Sequence[str | None]) -> list[str]:
+    """The at most MOST_VALUES values that most rows hold, the most frequent first; None is no value."""
+    counted = Counter(value for value in values if value is not None)
+    return sorted(counted, key=lambda value: (-counted[value], value))[:MOST_VALUES]
+
+
+def slices(
+    column: str, values: Sequence[str | None], kept: Sequence[str], labels: np.ndarray, scores: np.ndarray
+) -> list[Slice]:
+    """A row for each of the `kept` values, one for all `other` ones and one for the `missing`, where rows hold them."""
+    known = set(kept)
+    named = np.array([MISSING if v is None else v if v in known else OTHER for v in values], object)
+    rows = []
+    for value in dict.fromkeys([*kept, OTHER, MISSING]):
+        is_in = named == value
+        if not is_in.any():
+            continue
+        groups = _Groups(labels[is_in], scores[is_in])
+        rate = float(groups.found[-1] / groups.rows)
+        mean = float(groups.scores @ groups.counts / groups.rows)
+        rows.append(Slice(column, value, groups.rows, rate, mean, roc_auc(labels[is_in], scores[is_in])))
+    return rows
+
+
+class _Groups:
+    """Groups of tied scores, the highest first, and the rows down to each: `above`, `found`, `missed` begin with 0."""
+
+    def __init__(self, labels: np.ndarray, scores: np.ndarray) -> None:
+        ranking = Ranking(labels, scores)
+        self.rows = ranking.rows
+        self.scores, positive, negative = ranking.counts(np.ones((1, ranking.rows)))
+        self.positive, self.counts = positive[0], positive[0] + negative[0]
+        self.found = np.concatenate([[0.0], np.cumsum(positive[0])])  # true labels
+        self.missed = np.concatenate([[0.0], np.cumsum(negative[0])])  # false labels
+        self.above = self.found + self.missed
+
+
+def _roc(groups: _Groups) -> list[Point]:
+    if not groups.found[-1] or not groups.missed[-1]:
+        return []
+    x, y = groups.missed / groups.missed[-1], groups.found / groups.found[-1]
+    kept = _thinned(x + y)
+    return _points("roc", x[kept], y[kept], groups.above[kept])
+
+
+def _precision_recall(groups: _Groups) -> list[Point]:
+    """Points where a true label is found: steps down to them have the area of the average precision."""
+    if not groups.found[-1]:
+        return []
+    steps = np.flatnonzero(groups.positive) + 1
+    recall, precision = groups.found[steps] / groups.found[-1], groups.found[steps] / groups.above[steps]
+    kept = _thinned(recall)
+    x, y, above = recall[kept], precision[kept], groups.above[steps][kept]
+    return _points("precision_recall", x, y, above)
+
+
+def _calibration(groups: _Groups) -> list[Point]:
+    bins = equal_count_bins(groups.counts[None])[0]
+    rows, positive = np.bincount(bins, groups.counts), np.bincount(bins, groups.positive)
+    summed = np.bincount(bins, groups.scores * groups.counts)
+    is_held = rows > 0
+    x, y = summed[is_held] / rows[is_held], positive[is_held] / rows[is_held]
+    return _points("calibration", x[::-1], y[::-1], rows[is_held][::-1])
+
+
+def _histogram(groups: _Groups) -> list[Point]:
+    if not groups.rows:
+        return []
+    bins = np.clip(groups.scores * SCORE_BINS, 0, SCORE_BINS - 1).astype(np.int64)
+    rows = np.bincount(bins, groups.counts, SCORE_BINS)
+    return _points("score", (np.arange(SCORE_BINS) + 0.5) / SCORE_BINS, rows / groups.rows, rows)
+
+
+def _thinned(path: np.ndarray) -> np.ndarray:
+    """Places of at most MOST_POINTS points, ends among them, spread evenly along a rising path.
+
+    Of each stretch the points about its ends are kept, so that a long straight line stays the line it is.
+    """
+    if len(path) <= MOST_POINTS:
+        return np.arange(len(path))
+    marks = np.linspace(path[0], path[-1], MOST_POINTS // 2)
+    after = np.minimum(np.searchsorted(path, marks, "left"), len(path) - 1)
+    before = np.maximum(np.searchsorted(path, marks, "right") - 1, 0)
+    return np.unique(np.concatenate([[0, len(path) - 1], before[1:], after[:-1]]))
+
+
+def _points(curve: str, x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> list[Point]:
+    return [Point(curve, float(a), float(b), int(n)) for a, b, n in zip(x, y, rows, strict=True)]
