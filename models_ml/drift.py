@@ -61,7 +61,9 @@ def score_drift(predict: Callable[[pa.RecordBatch], np.ndarray], then: Examples,
 def number_drift(name: str, then: np.ndarray, now: np.ndarray) -> Drift:
     """Bins of equal count of the values then; missing values (NaN) are a bin of their own."""
     known_then, known_now = then[~np.isnan(then)], now[~np.isnan(now)]
-    edges = np.unique(np.quantile(known_then, np.arange(1, BINS) / BINS, method="lower")) if len(known_then) else []
+    edges = np.empty(0)
+    if len(known_then):
+        edges = np.unique(np.quantile(known_then, np.arange(1, BINS) / BINS, method="lower"))
     counts = [
         np.append(np.bincount(np.searchsorted(edges, side, "left"), minlength=len(edges) + 1), missing)
         for side, missing in ((known_then, len(then) - len(known_then)), (known_now, len(now) - len(known_now)))
