@@ -120,14 +120,7 @@ def build(selector: str | None, full_refresh: bool, is_tested: bool, **chosen: A
         foretable build --vars '{max_price: 5000}'
         foretable build --project-dir my_shop
     """
-    from foretable.project import check_selector
-
-    order = _order(**chosen)
-    if selector:
-        if order.select or order.exclude:
-            raise click.UsageError("--selector says all that is built; leave --select and --exclude out")
-        check_selector(order.project, selector)
-    _build(replace(order, selector=selector, full_refresh=full_refresh, is_tested=is_tested))
+    _build(_order(selector=selector, full_refresh=full_refresh, is_tested=is_tested, **chosen))
 
 
 @main.command()
@@ -152,7 +145,8 @@ def plan(**chosen: Any) -> None:
 
     order = _order(**chosen)
     _refuse_locked(order.warehouse)
-    select = tuple(f"{nodes},{PREDICTIONS}" for nodes in order.select) or (PREDICTIONS,)
+    chosen_nodes = [node for nodes in order.select for node in nodes.split()]
+    select = tuple(f"{node},{PREDICTIONS}" for node in chosen_nodes) or (PREDICTIONS,)
     console = _build_console()
     report = run_build(
         replace(order, select=select, is_tested=False, vars={**order.vars, "plan": True}), make_screen(console)
@@ -254,14 +248,19 @@ def _order(
     vars_text: str | None,
     project_dir: Path | None,
     profiles_dir: Path | None,
+    selector: str | None = None,
     **others: Any,
 ) -> Order:
     """What is to be built, from the options of `options.order`; raises Refusal where they do not fit."""
     from foretable.build import Order
-    from foretable.project import check_data, check_warehouse, find_project, read_yaml
+    from foretable.project import check_data, check_selector, check_warehouse, find_project, read_yaml
 
     warehouse = check_warehouse(warehouse)
     project = find_project(project_dir, profiles_dir)
+    if selector:
+        if others["select"] or others["exclude"]:
+            raise click.UsageError("--selector says all that is built; leave --select and --exclude out")
+        check_selector(project, selector)
     chosen = read_yaml(vars_text, place="--vars") if vars_text else {}
     if source:
         chosen["source"] = source
@@ -270,7 +269,7 @@ def _order(
     if data is None and "data" in chosen:
         data = Path(chosen.pop("data"))
     check_data(project, chosen, data)
-    return Order(project=project, warehouse=warehouse, data=data, vars=chosen, **others)
+    return Order(project=project, warehouse=warehouse, data=data, vars=chosen, selector=selector, **others)
 
 
 def _build_console() -> Console:

@@ -9,7 +9,7 @@ from ibis_features.errors import (
     ForetableError,
     NotFoundError,
 )
-from ibis_features.examples import Examples, check_keys, labelled_snapshots, read_examples
+from ibis_features.examples import Examples, check_keys, check_labels, labelled_snapshots, read_examples
 from ibis_features.online import Lookup
 from ibis_features.rows import Rows
 from ibis_features.schema import Feature, FeatureSchema, read_schema
@@ -37,6 +37,7 @@ __all__ = [
     "Split",
     "Vocabulary",
     "check_keys",
+    "check_labels",
     "connect_backend",
     "labelled_snapshots",
     "open",

@@ -91,10 +91,20 @@ def check_keys(examples: Examples) -> None:
         )
 
 
+def check_labels(examples: Examples) -> None:
+    """Raises ExamplesError where a label is neither 0 nor 1 nor NULL."""
+    label = examples.table[examples.schema.label]
+    strange = examples.table.filter(label.notnull(), ~label.cast("float64").isin([0.0, 1.0])).count()
+    if odd := int(strange.execute()):
+        raise ExamplesError(
+            f"{odd} rows have a label '{examples.schema.label}' that is neither true/1 nor false/0 nor NULL"
+        )
+
+
 def labelled_snapshots(examples: Examples, *, horizon_days: int) -> list[datetime]:
     """The snapshots that have a labelled row, oldest first.
 
-    Raises ExamplesError where no row is labelled, or a label is not 0 or 1.
+    Raises ExamplesError where no row is labelled.
     """
     schema, table = examples.schema, examples.table
     as_of, label = table[schema.as_of], table[schema.label]
@@ -106,9 +116,6 @@ def labelled_snapshots(examples: Examples, *, horizon_days: int) -> list[datetim
             f"({span['first']:%Y-%m-%d} to {span['newest']:%Y-%m-%d}) lies within the data; "
             "shorten horizon_days, start the snapshots earlier, or bring a longer log"
         )
-    strange = table.filter(label.notnull(), ~label.cast("float64").isin([0.0, 1.0])).count()
-    if odd := int(strange.execute()):
-        raise ExamplesError(f"{odd} rows have a label '{schema.label}' that is neither true/1 nor false/0 nor NULL")
     return sorted(row[schema.as_of] for row in rows)
 
 

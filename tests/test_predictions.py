@@ -318,7 +318,9 @@ def test_the_tiny_shop_is_built_with_all_its_tests(tiny_shop: Shop) -> None:
     baselines = con.execute(
         "select distinct scored_by from foretable.metrics where split = 'test' order by all"
     ).fetchall()
-    assert [row[0] for row in baselines] == ["base_rate", "model", "recency", "truth"]
+    assert [row[0] for row in baselines] == [
+        "above_base_rate", "above_recency", "base_rate", "model", "recency", "truth",
+    ]  # fmt: skip
     overlapping = con.execute(
         """
         select count(*)
@@ -357,7 +359,7 @@ def test_a_plan_says_what_a_build_would_do_and_does_nothing(tiny_shop: Shop, war
         con.execute("update foretable.models set fingerprint = 'another' where prediction = 'churn_30d'")
         con.execute("delete from foretable.active where prediction = 'purchase_30d_lstm'")
         con.execute("delete from foretable.models where prediction = 'purchase_30d_lstm'")
-    told = plan("--select", "pred__churn_30d", "pred__purchase_30d_lstm")
+    told = plan("--select", "pred__churn_30d +pred__purchase_30d_lstm")
     assert "2 of 2 predictions would be trained, which took" in told
     assert "the SELECT, the config, the training rows or a library changed" in told
     assert "never trained before" in told

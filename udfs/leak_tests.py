@@ -13,6 +13,7 @@ import numpy as np
 from ibis_features import (
     ExamplesError,
     ForetableError,
+    check_labels,
     connect_backend,
     read_examples,
     read_schema,
@@ -124,6 +125,7 @@ def label_shuffle(
         con, "examples", entity=spec.entity, label=spec.label, as_of=spec.as_of, exclude=sorted(exclude)
     )
     examples = read_examples(connect_backend(con), "examples", schema)
+    check_labels(examples)
     _, parts = split_examples(examples, spec)
     fitted = trainer(spec.model).fit(
         parts["train"],

@@ -19,6 +19,7 @@ from ibis_features import (
     ExamplesError,
     ForetableError,
     check_keys,
+    check_labels,
     connect_backend,
     read_examples,
     read_schema,
@@ -89,6 +90,7 @@ def _understood(con: duckdb.DuckDBPyConnection, request: Request) -> _Order:
     schema = read_schema(con, request.building, entity=spec.entity, label=spec.label, as_of=spec.as_of, exclude=exclude)
     examples = read_examples(connect_backend(con), request.building, schema)
     check_keys(examples)
+    check_labels(examples)
     check_slices(examples, spec)
     if not request.is_plan:
         write_realised(con, request.name, request.building, schema, now())
