@@ -62,15 +62,15 @@ def activate(con: duckdb.DuckDBPyConnection, prediction: str, version: int, mode
     con.execute(
         """
         create table if not exists foretable.models (
-            prediction varchar, version integer, model varchar, fingerprint varchar, feature_schema json,
-            artifact blob, artifact_sha256 varchar
+            prediction varchar, version integer, model varchar, fingerprint varchar, definition varchar,
+            feature_schema json, artifact blob, artifact_sha256 varchar, trained_at timestamp
         )
         """
     )
     con.execute("create table if not exists foretable.active (prediction varchar primary key, version integer)")
     blob = pack("xgboost", model)
-    row = [prediction, version, "xgboost", "", json.dumps(model.schema.to_json()), blob, sha256(blob)]
-    con.execute("insert into foretable.models values (?, ?, ?, ?, ?, ?, ?)", row)
+    row = [prediction, version, "xgboost", "", "", json.dumps(model.schema.to_json()), blob, sha256(blob), "2025-01-01"]
+    con.execute("insert into foretable.models values (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
     con.execute("insert or replace into foretable.active values (?, ?)", [prediction, version])
 
 

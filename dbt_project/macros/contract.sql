@@ -115,10 +115,17 @@
 {%- endmacro %}
 
 
-{# An instant with an offset, in UTC. DuckDB wants seconds before an offset: those left out are 0. #}
+{#
+    An instant with an offset, in UTC. DuckDB wants seconds before an offset and no blank: seconds left out are 0, and a blank
+    is taken out.
+#}
 {% macro shifted_instant(column) -%}
     timezone('UTC', try_cast(
-        regexp_replace(upper({{ foretable.text_of(column) }}), '^([^:]*:[0-9]{1,2})( ?[^0-9:].*)$', '\1:00\2') as timestamptz
+        regexp_replace(
+            regexp_replace(upper({{ foretable.text_of(column) }}), ' ([+-]|Z$)', '\1'),
+            '^([^:]*:[0-9]{1,2})( ?[^0-9:].*)$',
+            '\1:00\2'
+        ) as timestamptz
     ))
 {%- endmacro %}
 
