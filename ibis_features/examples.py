@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 import ibis
 import ibis.expr.types as ir
@@ -51,10 +52,15 @@ class Examples:
 
     def batches(self, rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[pa.RecordBatch]:
         """Arrow batches with one column a feature, named as it is, and the label as float32 in `LABEL`."""
-        yield from self.readable().to_pyarrow_batches(chunk_size=rows_per_batch)
+        yield from self._rows.batches(rows_per_batch)
 
     def as_rows(self) -> Rows:
         """`readable` as rows that turn into Arrow, NumPy or tf.data; the label is the column `LABEL`."""
+        return self._rows
+
+    @cached_property
+    def _rows(self) -> Rows:
+        """Compiled once: a training passes over the rows many times, and hundreds of columns take half a second."""
         readable = self.readable()
         backend = readable.get_backend()
         return Rows(backend, backend.compile(readable))

@@ -1,7 +1,7 @@
 """Turn features into numbers for trees. Category vocabularies are fitted on training rows only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ibis
@@ -51,7 +51,8 @@ def fit_matrix_columns(train: Examples) -> tuple[MatrixColumn, ...]:
 
 def fit_vocabulary(train: Examples, name: str, limit: int = MAX_VOCABULARY) -> tuple[str, ...]:
     """The most frequent values of a category (or of the members of a category sequence), ties by name."""
-    column = train.readable()[name]
+    feature = next(feature for feature in train.schema.features if feature.name == name)
+    column = Examples(train.table, replace(train.schema, features=(feature,))).readable()[name]
     values = column.unnest() if isinstance(column, ibis.expr.types.ArrayValue) else column
     table = values.name("value").as_table()
     counted = table.filter(table.value.notnull()).group_by("value").aggregate(n=ibis._.count())
