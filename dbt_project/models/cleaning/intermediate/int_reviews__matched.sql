@@ -1,4 +1,4 @@
--- Which usable reviews are copies of which: one row a duplicate, with the rule that matched and the row that it lost to.
+-- Which usable reviews are copies of which: one row a duplicate, with the rule that matched and the row it lost to.
 -- A copy is seen until the first row that makes it one is known: hidden_on is the last day whose midnight sees it. Once
 -- a copy, always a copy, even of a version that was corrected since: what is known later changes no earlier snapshot.
 --
