@@ -1,18 +1,15 @@
-"""How good scores are: metrics with bootstrap intervals, baselines to compare with, and features that leak.
+"""How good scores are: metrics with bootstrap intervals, of one model or of the difference of two.
 
 Labels are 0 or 1, scores are probabilities, both [rows]. A metric that is not defined on the rows at hand (an AUC
 where all labels are the same) is NaN.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import ibis
 import numpy as np
-import pyarrow as pa
 
-from ibis_features import Examples, ExamplesError
-from ibis_features.examples import LABEL
+from ibis_features import ExamplesError
 
 BINS = 10
 THRESHOLD = 0.5
@@ -20,8 +17,6 @@ TOP_SHARE = 0.1
 INTERVAL = (0.025, 0.975)
 LEAST_PROBABILITY = 1e-7  # about half the distance from 1 to the float32 below it
 NUMBERS_AT_ONCE = 4_000_000
-LEAK_AUC = 0.9999
-LEAK_CATEGORIES = 50
 
 
 @dataclass(frozen=True)
@@ -146,62 +141,6 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "f1": f1,
     "top_decile_lift": top_decile_lift,
 }
-
-
-def base_rate_scores(train_labels: np.ndarray, n: int) -> np.ndarray:
-    """The event rate of the training rows for each of `n` rows, float32."""
-    return np.full(n, np.mean(train_labels), np.float32)
-
-
-def single_feature_scores(train_column: np.ndarray, train_labels: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """What one feature alone predicts: a logistic curve over its rank among the training rows, float32 [rows].
-
-    The curve is monotone, so its AUC is that of the feature itself in the direction learned on the training rows,
-    without the ties that bins would bring; ranks make it indifferent to skew and outliers. Missing values (NaN) get
-    the event rate of the missing training rows, drawn towards the overall one.
-    """
-    labels = np.asarray(train_labels, np.float64)
-    missing = np.isnan(train_column)
-    rate = labels.mean()
-    missing_rate = (labels[missing].sum() + rate * 10) / (missing.sum() + 10)
-    known = np.sort(train_column[~missing])
-    if not len(known) or rate in (0.0, 1.0):
-        return np.where(np.isnan(column), missing_rate, rate).astype(np.float32)
-    intercept, slope = _logistic(_rank(known, train_column[~missing]), labels[~missing])
-    curve = 1.0 / (1.0 + np.exp(-(intercept + slope * _rank(known, np.where(np.isnan(column), known[0], column)))))
-    return np.where(np.isnan(column), missing_rate, curve).astype(np.float32)
-
-
-def leak_suspects(train: Examples, threshold: float = LEAK_AUC) -> list[tuple[str, float]]:
-    """Features that tell the label all but exactly on these labelled rows, with their AUC (at least `threshold`).
-
-    Numbers and booleans count in either direction, with missing values as the lowest or the highest; categories of
-    at most 50 values by the event rate of each value.
-    """
-    features = train.schema.static
-    aucs: dict[str, float] = {}
-    numbers = [feature for feature in features if feature.role == "number"]
-    width = max(1, NUMBERS_AT_ONCE * 4 // max(1, train.rows()))
-    for start in range(0, len(numbers), width):
-        some = tuple(numbers[start : start + width])
-        batches = list(Examples(train.table, replace(train.schema, features=some)).batches())
-        labels = np.concatenate([batch.column(LABEL).to_numpy(zero_copy_only=False) for batch in batches])
-        for feature in some:
-            columns = [batch.column(feature.name).to_numpy(zero_copy_only=False) for batch in batches]
-            aucs[feature.name] = _widest_auc(labels, np.concatenate(columns))
-    for feature in features:
-        if feature.role == "category":
-            aucs[feature.name] = _category_auc(train, feature.name)
-    return [(feature.name, aucs[feature.name]) for feature in features if aucs.get(feature.name, 0.0) >= threshold]
-
-
-def telling_columns(table: pa.Table, labels: np.ndarray, threshold: float) -> list[tuple[str, float]]:
-    """The columns of a table in memory whose AUC is at least `threshold`, by the measure of `leak_suspects`."""
-    aucs = [
-        (name, _values_auc(column.combine_chunks(), labels))
-        for name, column in zip(table.column_names, table.columns, strict=True)
-    ]
-    return [(name, auc) for name, auc in aucs if auc >= threshold]
 
 
 class Ranking:
@@ -345,58 +284,3 @@ FORMULAS: dict[str, Formula] = {
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """part / whole, NaN where the whole is 0."""
     return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
-
-
-def _rank(known: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The share of `known` (sorted) below each value, ties counting half, from -0.5 to 0.5."""
-    places = np.searchsorted(known, values, "left") + np.searchsorted(known, values, "right")
-    return places / (2 * len(known)) - 0.5
-
-
-def _logistic(x: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Intercept and slope of a logistic regression with a faint ridge, by Newton's method."""
-    design = np.stack([np.ones_like(x), x], axis=1)
-    ridge = 1e-2 * np.eye(2)
-    coefficients = np.zeros(2)
-    for _ in range(30):
-        p = 1.0 / (1.0 + np.exp(-design @ coefficients))
-        gradient = design.T @ (labels - p) - ridge @ coefficients
-        step = np.linalg.solve((design * (p * (1 - p))[:, None]).T @ design + ridge, gradient)
-        coefficients += np.clip(step, -2.0, 2.0)
-        if np.abs(step).max() < 1e-9:
-            break
-    return float(coefficients[0]), float(coefficients[1])
-
-
-def _widest_auc(labels: np.ndarray, values: np.ndarray) -> float:
-    """The AUC further from a half, with missing values lowest or highest; 0 where labels are all the same."""
-    missing = np.isnan(values)
-    aucs = [roc_auc(labels, np.where(missing, end, values)) for end in ((-np.inf, np.inf) if missing.any() else (0.0,))]
-    return float(np.nan_to_num(max(max(auc, 1 - auc) for auc in aucs)))
-
-
-def _category_auc(train: Examples, name: str) -> float:
-    """The AUC of each value's event rate, NULL being a value; 0 where there are more than LEAK_CATEGORIES."""
-    table = train.table.select(
-        value=train.table[name].cast("string"), label=train.table[train.schema.label].cast("int8")
-    )
-    counted = table.group_by("value").aggregate(rows=ibis._.count(), positive=ibis._.label.sum())
-    counts = counted.limit(LEAK_CATEGORIES + 2).to_pyarrow()
-    return _rates_auc(counts["positive"].to_numpy().astype(np.float64), counts["rows"].to_numpy().astype(np.float64))
-
-
-def _values_auc(column: pa.Array, labels: np.ndarray) -> float:
-    """The AUC of a column of float32, or of a text's values by their event rates."""
-    if not pa.types.is_string(column.type):
-        return _widest_auc(labels, column.to_numpy(zero_copy_only=False))
-    codes = column.dictionary_encode(null_encoding="encode").indices.to_numpy()
-    return _rates_auc(np.bincount(codes, labels), np.bincount(codes).astype(np.float64))
-
-
-def _rates_auc(positive: np.ndarray, rows: np.ndarray) -> float:
-    """The AUC of the event rate of each value; 0 where there are more than LEAK_CATEGORIES beside NULL."""
-    if len(rows) > LEAK_CATEGORIES + 1:
-        return 0.0
-    order = np.argsort(-positive / rows, kind="stable")
-    auc = _roc_auc(order, positive[order][None], (rows - positive)[order][None])[0]
-    return float(np.nan_to_num(auc))

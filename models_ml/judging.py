@@ -8,8 +8,9 @@ import numpy as np
 
 from ibis_features import ConfigError, Examples
 from ibis_features.examples import LABEL
+from models_ml.baselines import base_rate_scores, single_feature_scores
 from models_ml.curves import Row, best_f1_threshold, confusion, curves, deciles, frequent_values, slices
-from models_ml.evaluation import Metric, base_rate_scores, difference_interval, evaluate, single_feature_scores
+from models_ml.evaluation import Metric, difference_interval, evaluate
 from models_ml.spec import PredictionSpec
 from models_ml.trainer import FittedModel
 

@@ -19,8 +19,10 @@ from ibis_features import (
     read_schema,
 )
 from ibis_features.examples import LABEL
-from models_ml.evaluation import base_rate_scores, difference_interval, telling_columns
+from models_ml.baselines import base_rate_scores
+from models_ml.evaluation import difference_interval
 from models_ml.judging import entity_codes, scored
+from models_ml.leaks import telling_columns
 from models_ml.spec import parse_spec
 from models_ml.splitting import split_examples
 from models_ml.trainer import merged_params, trainer

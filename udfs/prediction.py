@@ -25,8 +25,8 @@ from ibis_features import (
     read_schema,
 )
 from models_ml.artifact import pack, unpack
-from models_ml.evaluation import leak_suspects
 from models_ml.judging import check_slices, judge, not_beaten
+from models_ml.leaks import leak_suspects
 from models_ml.registry import (
     ActiveModel,
     PredictionRun,

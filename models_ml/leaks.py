@@ -1,0 +1,80 @@
+"""Features that tell the label by themselves, and so most likely read what happened after as_of."""
+
+from dataclasses import replace
+
+import ibis
+import numpy as np
+import pyarrow as pa
+
+from ibis_features import Examples
+from ibis_features.examples import LABEL
+from models_ml.evaluation import FORMULAS, NUMBERS_AT_ONCE, roc_auc
+
+LEAK_AUC = 0.9999
+LEAK_CATEGORIES = 50
+
+
+def leak_suspects(train: Examples, threshold: float = LEAK_AUC) -> list[tuple[str, float]]:
+    """Features that tell the label all but exactly on these labelled rows, with their AUC (at least `threshold`).
+
+    Numbers and booleans count in either direction, with missing values as the lowest or the highest; categories of
+    at most 50 values by the event rate of each value.
+    """
+    features = train.schema.static
+    aucs: dict[str, float] = {}
+    numbers = [feature for feature in features if feature.role == "number"]
+    width = max(1, NUMBERS_AT_ONCE * 4 // max(1, train.rows()))
+    for start in range(0, len(numbers), width):
+        some = tuple(numbers[start : start + width])
+        batches = list(Examples(train.table, replace(train.schema, features=some)).batches())
+        labels = np.concatenate([batch.column(LABEL).to_numpy(zero_copy_only=False) for batch in batches])
+        for feature in some:
+            columns = [batch.column(feature.name).to_numpy(zero_copy_only=False) for batch in batches]
+            aucs[feature.name] = _widest_auc(labels, np.concatenate(columns))
+    for feature in features:
+        if feature.role == "category":
+            aucs[feature.name] = _category_auc(train, feature.name)
+    return [(feature.name, aucs[feature.name]) for feature in features if aucs.get(feature.name, 0.0) >= threshold]
+
+
+def telling_columns(table: pa.Table, labels: np.ndarray, threshold: float) -> list[tuple[str, float]]:
+    """The columns of a table in memory whose AUC is at least `threshold`, by the measure of `leak_suspects`."""
+    aucs = [
+        (name, _values_auc(column.combine_chunks(), labels))
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    ]
+    return [(name, auc) for name, auc in aucs if auc >= threshold]
+
+
+def _widest_auc(labels: np.ndarray, values: np.ndarray) -> float:
+    """The AUC further from a half, with missing values lowest or highest; 0 where labels are all the same."""
+    missing = np.isnan(values)
+    aucs = [roc_auc(labels, np.where(missing, end, values)) for end in ((-np.inf, np.inf) if missing.any() else (0.0,))]
+    return float(np.nan_to_num(max(max(auc, 1 - auc) for auc in aucs)))
+
+
+def _category_auc(train: Examples, name: str) -> float:
+    """The AUC of each value's event rate, NULL being a value; 0 where there are more than LEAK_CATEGORIES."""
+    table = train.table.select(
+        value=train.table[name].cast("string"), label=train.table[train.schema.label].cast("int8")
+    )
+    counted = table.group_by("value").aggregate(rows=ibis._.count(), positive=ibis._.label.sum())
+    counts = counted.limit(LEAK_CATEGORIES + 2).to_pyarrow()
+    return _rates_auc(counts["positive"].to_numpy().astype(np.float64), counts["rows"].to_numpy().astype(np.float64))
+
+
+def _values_auc(column: pa.Array, labels: np.ndarray) -> float:
+    """The AUC of a column of float32, or of a text's values by their event rates."""
+    if not pa.types.is_string(column.type):
+        return _widest_auc(labels, column.to_numpy(zero_copy_only=False))
+    codes = column.dictionary_encode(null_encoding="encode").indices.to_numpy()
+    return _rates_auc(np.bincount(codes, labels), np.bincount(codes).astype(np.float64))
+
+
+def _rates_auc(positive: np.ndarray, rows: np.ndarray) -> float:
+    """The AUC of the event rate of each value; 0 where there are more than LEAK_CATEGORIES beside NULL."""
+    if len(rows) > LEAK_CATEGORIES + 1:
+        return 0.0
+    order = np.argsort(-positive / rows, kind="stable")
+    auc = FORMULAS["roc_auc"](order, positive[order][None], (rows - positive)[order][None])[0]
+    return float(np.nan_to_num(auc))
