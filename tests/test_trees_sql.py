@@ -173,7 +173,7 @@ def test_a_failed_check_leaves_the_old_macro_in_place(
 ) -> None:
     compile_sql(con, "churn", numeric_model(["a", "b"]))
     before = scores(con, "select scores.churn(1, 2)")
-    monkeypatch.setattr("udfs.trees_sql._base_margin", lambda model, leaves, expected: np.float32(3.0))
+    monkeypatch.setattr("udfs.tree_nodes._base_margin", lambda model, leaves, expected: np.float32(3.0))
     with pytest.raises(ArtifactError, match="refused to publish"):
         compile_sql(con, "churn", numeric_model(["c", "d"], seed=2))
     assert scores(con, "select scores.churn(1, 2)") == before

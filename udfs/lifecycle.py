@@ -25,7 +25,8 @@ from models_ml.registry import promote as make_active
 from models_ml.registry import retire as make_retired
 from udfs.decision import rows_hash
 from udfs.scorers import identifier, refresh
-from udfs.serving import Scoring, newest_snapshot, now, publish_sql, transaction, write_scores
+from udfs.serving import Scoring, newest_snapshot, now, publish_sql, write_scores
+from udfs.transactions import transaction
 from udfs.watching import write_drift
 
 COMPARED = "roc_auc"

@@ -5,8 +5,7 @@ appear in one transaction.
 """
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -45,7 +44,8 @@ from models_ml.trainer import FittedModel, Progress, merged_params, trainer
 from udfs.decision import Decision, Fingerprint, Request, decide, environment_of, fingerprint_of, rows_hash
 from udfs.progress import report, say
 from udfs.scorers import identifier, refresh
-from udfs.serving import Scoring, newest_snapshot, now, publish_sql, row_count, transaction, write_scores
+from udfs.serving import Scoring, newest_snapshot, now, publish_sql, row_count, write_scores
+from udfs.transactions import outside_transaction, transaction
 from udfs.watching import Watch, write_drift, write_realised
 
 
@@ -58,7 +58,7 @@ def build(con: duckdb.DuckDBPyConnection, request: Mapping[str, Any]) -> None:
     con = getattr(con, "_cursor", con)  # dbt-duckdb wraps the cursor and hides the types of DuckDB's errors
     asked = Request(**request)
     message = None
-    with _outside_transaction(con):
+    with outside_transaction(con):
         try:
             if asked.is_plan:
                 _plan(con, asked)
@@ -354,21 +354,6 @@ def _is_scored_already(
     ).fetchone()
     is_same = row is not None and active is not None and row == (active.version, scored_hash)
     return is_same and _exists(con, request.target)
-
-
-@contextmanager
-def _outside_transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Commit what dbt has begun, and begin anew at the end: training must not hold a transaction open for minutes."""
-    try:
-        con.execute("commit")
-        was_open = True
-    except duckdb.TransactionException:
-        was_open = False
-    try:
-        yield
-    finally:
-        if was_open:
-            con.execute("begin transaction")
 
 
 def _exists(con: duckdb.DuckDBPyConnection, relation: str) -> bool:

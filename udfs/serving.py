@@ -1,7 +1,5 @@
 """What a version that serves is to SQL: its table of scores, its macro in the file, and its rows in the log."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -93,17 +91,6 @@ def row_count(con: duckdb.DuckDBPyConnection, relation: str) -> int:
     row = con.execute(f"select count(*) from {relation}").fetchone()
     assert row is not None
     return row[0]
-
-
-@contextmanager
-def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    con.execute("begin transaction")
-    try:
-        yield
-    except BaseException:
-        con.execute("rollback")
-        raise
-    con.execute("commit")
 
 
 def now() -> datetime:
