@@ -143,32 +143,31 @@ def add_version(con: duckdb.DuckDBPyConnection, trained: TrainedVersion) -> int:
     assert row is not None
     version: int = row[0]
     split = {name: [f"{as_of:%Y-%m-%d %H:%M:%S}" for as_of in days] for name, days in asdict(trained.split).items()}
-    con.execute(
-        f"insert into foretable.models values ({', '.join('?' * 22)}, null)",
-        [
-            prediction,
-            version,
-            spec.model,
-            spec.kind,
-            spec.entity,
-            spec.label,
-            spec.horizon_days,
-            trained.fingerprint,
-            json.dumps(asdict(spec)),
-            json.dumps(trained.schema.to_json()),
-            json.dumps(dict(trained.environment)),
-            json.dumps(split),
-            trained.rows["train"],
-            trained.rows["validate"],
-            trained.rows["test"],
-            trained.train_seconds,
-            trained.artifact,
-            sha256(trained.artifact),
-            trained.trained_at,
-            trained.definition,
-            trained.target,
-            trained.examples,
-        ],
+    add_row(
+        con,
+        "models",
+        {
+            "prediction": prediction,
+            "version": version,
+            "model": spec.model,
+            "kind": spec.kind,
+            "entity": spec.entity,
+            "label": spec.label,
+            "horizon_days": spec.horizon_days,
+            "fingerprint": trained.fingerprint,
+            "definition": trained.definition,
+            "config": json.dumps(asdict(spec)),
+            "feature_schema": json.dumps(trained.schema.to_json()),
+            "environment": json.dumps(dict(trained.environment)),
+            "split": json.dumps(split),
+            **{f"{part}_rows": trained.rows[part] for part in ("train", "validate", "test")},
+            "train_seconds": trained.train_seconds,
+            "artifact": trained.artifact,
+            "artifact_sha256": sha256(trained.artifact),
+            "target": trained.target,
+            "examples": trained.examples,
+            "trained_at": trained.trained_at,
+        },
     )
     con.executemany(
         "insert into foretable.metrics values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -264,15 +263,21 @@ def decay_of(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> f
 
 
 def add_run(con: duckdb.DuckDBPyConnection, run: PredictionRun) -> None:
-    values = asdict(run)
+    add_row(con, "runs", asdict(run))
+
+
+def add_row(con: duckdb.DuckDBPyConnection, table: str, row: Mapping[str, Any]) -> None:
+    """Insert one row into a table of the schema `foretable`, by the names of its columns."""
     con.execute(
-        f"insert into foretable.runs ({', '.join(values)}) values ({', '.join('?' * len(values))})",
-        list(values.values()),
+        f"insert into foretable.{table} ({', '.join(row)}) values ({', '.join('?' * len(row))})", list(row.values())
     )
 
 
-def promote(con: duckdb.DuckDBPyConnection, prediction: str, version: int, *, at: datetime, by: str) -> None:
+def activate(con: duckdb.DuckDBPyConnection, prediction: str, version: int, *, at: datetime, by: str) -> None:
     """Let a version serve. The caller holds the transaction and writes what it serves."""
+    con.execute(
+        "update foretable.models set retired_at = null where prediction = ? and version = ?", [prediction, version]
+    )
     con.execute("insert or replace into foretable.active values (?, ?, ?)", [prediction, version, at])
     con.execute("insert into foretable.promotions values (?, ?, ?, ?)", [prediction, version, at, by])
 
@@ -307,11 +312,11 @@ def status_of(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> 
     ).fetchone()
     if row is None:
         known = con.execute(
-            "select prediction, version from foretable.versions where prediction = ? order by version", [prediction]
+            "select version from foretable.versions where prediction = ? order by version", [prediction]
         ).fetchall()
         if not known:
             raise NotFoundError(f"no prediction '{prediction}'; `foretable predictions` lists them")
-        numbers = ", ".join(str(number) for _, number in known)
+        numbers = ", ".join(str(number) for (number,) in known)
         raise NotFoundError(f"no version {version} of prediction '{prediction}'; there are: {numbers}")
     return row[0]
 

@@ -45,6 +45,7 @@ def predict(
     *,
     train: str = "when_changed",
     promote: str | None = None,
+    is_plan: bool = False,
     contract: Mapping[str, str] = MappingProxyType({}),
     **config: Any,
 ) -> str | None:
@@ -58,6 +59,7 @@ def predict(
             "config": {key: value for key, value in {**BINARY, **config}.items() if value != "absent"},
             "train": train,
             "promote": promote,
+            "is_plan": is_plan,
             "sql": select,
             "database": f'"{database}"',
             "building": "main.examples__test__building",

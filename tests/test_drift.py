@@ -146,6 +146,11 @@ def test_new_rows_train_once_the_scores_turned_out_worse(con: duckdb.DuckDBPyCon
     assert version_count(con) == 1
     assert "the loss of AUC since the test is -" in last_run(con)["reason"]
     know_outcomes(con, "heat < 4")
+    before = con.execute("from foretable.realised order by all").fetchall()
+    assert predict(con, select, is_plan=True, **policy) is None
+    (reason,) = con.execute("select reason from foretable.plans where is_trained").fetchone()
+    assert con.execute("from foretable.realised order by all").fetchall() == before, "a plan writes nothing else down"
     assert predict(con, select, **policy) is None
     assert version_count(con) == 2
+    assert reason == last_run(con)["reason"]
     assert "new rows, and the loss of AUC since the test is" in last_run(con)["reason"]

@@ -96,12 +96,13 @@ def decide(
                 f"({_difference(active.schema, schema)}), and train is 'never'; run once without it"
             )
         return Decision(False, "train is never")
-    if mode == "always":
-        return Decision(True, "train is always" if active else "never trained before")
-    if active is None:
-        if candidate is not None:
-            raise ConfigError(_waiting(request.name, candidate, "was trained on these rows"))
+    if active is None and candidate is None:
         return Decision(True, "never trained before")
+    if mode == "always":
+        return Decision(True, "train is always")
+    if active is None:
+        assert candidate is not None
+        raise ConfigError(_waiting(request.name, candidate, "was trained on these rows"))
     if candidate is not None and candidate != active.version and active.schema != schema:
         raise ConfigError(
             f"version {active.version} serves, and the SELECT's features are no longer those it was trained on "

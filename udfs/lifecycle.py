@@ -2,18 +2,22 @@
 
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import duckdb
 
 from ibis_features import ConfigError, Examples, NotFoundError, connect_backend, read_examples
+from models_ml import registry
 from models_ml.artifact import unpack
 from models_ml.evaluation import difference_interval, evaluate
 from models_ml.judging import entity_codes, scored
 from models_ml.registry import (
     PredictionRun,
     RegisteredVersion,
+    activate,
     active_model,
     add_run,
     read_artifact,
@@ -21,11 +25,9 @@ from models_ml.registry import (
     trained_version,
     version_before,
 )
-from models_ml.registry import promote as make_active
-from models_ml.registry import retire as make_retired
 from udfs.decision import rows_hash
 from udfs.scorers import identifier, refresh
-from udfs.serving import Scoring, newest_snapshot, now, publish_sql, write_scores
+from udfs.serving import Scoring, exists, newest_snapshot, now, publish_sql, write_scores
 from udfs.transactions import transaction
 from udfs.watching import write_drift
 
@@ -63,10 +65,7 @@ def promote(con: duckdb.DuckDBPyConnection, prediction: str, version: int, *, by
     newest = newest_snapshot(con, examples, found.schema.as_of)
     ended_at = now()
     with transaction(con):
-        con.execute(
-            "update foretable.models set retired_at = null where prediction = ? and version = ?", [prediction, version]
-        )
-        make_active(con, prediction, version, at=ended_at, by=by)
+        activate(con, prediction, version, at=ended_at, by=by)
         rows_of_all = read_examples(connect_backend(con), examples, found.schema)
         publish_sql(con, prediction, fitted, rows_of_all)
         run_id = str(uuid.uuid4())
@@ -114,37 +113,27 @@ def roll_back(con: duckdb.DuckDBPyConnection, prediction: str) -> Promotion:
 def retire(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> None:
     """Take a candidate out of the choice; its artifact and its metrics stay."""
     with transaction(con):
-        make_retired(con, prediction, version, at=now())
+        registry.retire(con, prediction, version, at=now())
 
 
 def compare(con: duckdb.DuckDBPyConnection, prediction: str, one: int, other: int) -> list[dict[str, Any]]:
-    """Two versions on the newest labelled snapshots that neither trained on nor chose its settings by.
+    """Two versions on the newest labelled snapshot that neither trained on nor chose its settings by.
 
     A row a metric: its value for each, and for the AUC the difference with its 95% interval, from the same resampled
     entities. Raises ConfigError where every labelled snapshot was seen by one of them.
     """
-    found = [trained_version(con, prediction, version) for version in (one, other)]
-    relation = _examples(con, prediction, found[0])
-    seen = {as_of for version in found for part in ("train", "validate") for as_of in version.split[part]}
-    schema = found[0].schema
-    as_of, label = identifier(schema.as_of), identifier(schema.label)
-    labelled = con.execute(
-        f"select distinct {as_of}::timestamp from {relation} where {label} is not null order by all desc"
-    ).fetchall()
-    unseen = [day for (day,) in labelled if f"{day:%Y-%m-%d %H:%M:%S}" not in seen]
-    if not unseen:
-        raise ConfigError(f"no labelled snapshot of '{prediction}' is new to both versions; wait for the next labels")
-    newest = unseen[:1]
-    labels, entities, scores = None, None, []
-    for version in found:
-        part = _part(con, relation, version.schema, newest)
+    versions = [trained_version(con, prediction, version) for version in (one, other)]
+    rows = read_examples(connect_backend(con), _examples(con, prediction, versions[0]), versions[0].schema)
+    newest = _newest_unseen(prediction, rows, versions)
+    part = rows.at([newest])
+    scores = []
+    for version in versions:
         fitted = unpack(read_artifact(con, prediction, version.version), expected_sha256=version.sha256)
-        labels, values = scored(fitted, part)
-        entities = entity_codes(part)
+        labels, values = scored(fitted, Examples(part.table, version.schema))
         scores.append(values)
-    assert labels is not None
+    entities = entity_codes(part)
     measured = [evaluate(labels, values, entities=entities, seed=SEED) for values in scores]
-    above = difference_interval(COMPARED, labels, scores[0], scores[1], entities=entities, seed=SEED)
+    above = difference_interval(COMPARED, labels, *scores, entities=entities, seed=SEED)
     return [
         {
             "metric": first.name,
@@ -153,20 +142,24 @@ def compare(con: duckdb.DuckDBPyConnection, prediction: str, one: int, other: in
             "difference": first.value - second.value,
             "lower": above.lower if first.name == COMPARED else None,
             "upper": above.upper if first.name == COMPARED else None,
-            "as_of": newest[0],
+            "as_of": newest,
             "rows": first.rows,
         }
         for first, second in zip(*measured, strict=True)
     ]
 
 
-def _part(con: duckdb.DuckDBPyConnection, relation: str, schema: Any, days: list[Any]) -> Examples:
-    return read_examples(connect_backend(con), relation, schema).at(tuple(days))
+def _newest_unseen(prediction: str, rows: Examples, versions: Sequence[RegisteredVersion]) -> datetime:
+    seen = {as_of for version in versions for part in ("train", "validate") for as_of in version.split[part]}
+    as_of, label = rows.table[rows.schema.as_of], rows.table[rows.schema.label]
+    labelled = rows.table.filter(label.notnull()).select(as_of=as_of.cast("timestamp")).distinct().to_pyarrow()
+    unseen = [day for day in labelled["as_of"].to_pylist() if f"{day:%Y-%m-%d %H:%M:%S}" not in seen]
+    if not unseen:
+        raise ConfigError(f"no labelled snapshot of '{prediction}' is new to both versions; wait for the next labels")
+    return max(unseen)
 
 
 def _examples(con: duckdb.DuckDBPyConnection, prediction: str, version: RegisteredVersion) -> str:
-    try:
-        con.execute(f"select 1 from {version.examples} limit 0")
-    except duckdb.CatalogException:
-        raise NotFoundError(f"the warehouse holds no rows of '{prediction}'; build it once") from None
+    if not exists(con, version.examples):
+        raise NotFoundError(f"the warehouse holds no rows of '{prediction}'; build it once")
     return version.examples

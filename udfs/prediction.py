@@ -6,8 +6,9 @@ appear in one transaction.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import duckdb
@@ -30,11 +31,12 @@ from models_ml.registry import (
     ActiveModel,
     PredictionRun,
     TrainedVersion,
+    activate,
     active_model,
+    add_row,
     add_run,
     add_version,
     last_train_seconds,
-    promote,
     read_artifact,
     version_trained_on,
 )
@@ -44,7 +46,7 @@ from models_ml.trainer import FittedModel, Progress, merged_params, trainer
 from udfs.decision import Decision, Fingerprint, Request, decide, environment_of, fingerprint_of, rows_hash
 from udfs.progress import report, say
 from udfs.scorers import identifier, refresh
-from udfs.serving import Scoring, newest_snapshot, now, publish_sql, row_count, write_scores
+from udfs.serving import Scoring, exists, newest_snapshot, now, publish_sql, row_count, write_scores
 from udfs.transactions import outside_transaction, transaction
 from udfs.watching import Watch, write_drift, write_realised
 
@@ -72,19 +74,25 @@ def build(con: duckdb.DuckDBPyConnection, request: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class _Order:
-    """A request understood: what is asked for, on which rows, and whether to train."""
+    """A request understood: what is asked for, and on which rows."""
 
     spec: PredictionSpec
     examples: Examples
+    newest: datetime
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """What there is already, and what follows from it."""
+
     fingerprint: Fingerprint
     active: ActiveModel | None
     decision: Decision
 
 
-def _understood(con: duckdb.DuckDBPyConnection, request: Request) -> _Order:
-    spec = parse_spec(request.config)
-    if request.promote:
-        spec = replace(spec, promote=parse_spec({**request.config, "promote": request.promote}).promote)
+def _understand(con: duckdb.DuckDBPyConnection, request: Request) -> _Order:
+    asked_for = {"promote": request.promote} if request.promote else {}
+    spec = parse_spec({**request.config, **asked_for})
     merged_params(spec.model, spec.params or {})
     exclude = (*spec.exclude, *_without_history(con, request, spec))
     schema = read_schema(con, request.building, entity=spec.entity, label=spec.label, as_of=spec.as_of, exclude=exclude)
@@ -92,68 +100,77 @@ def _understood(con: duckdb.DuckDBPyConnection, request: Request) -> _Order:
     check_keys(examples)
     check_labels(examples)
     check_slices(examples, spec)
-    if not request.is_plan:
-        write_realised(con, request.name, request.building, schema, now())
+    return _Order(spec, examples, newest_snapshot(con, request.building, spec.as_of))
+
+
+def _decide(con: duckdb.DuckDBPyConnection, request: Request, order: _Order) -> _Standing:
+    """Whether to train, once the outcomes that are known by now are written down: a policy may ask for them."""
+    spec, schema = order.spec, order.examples.schema
+    write_realised(con, request.name, request.building, schema, now())
     fingerprint = fingerprint_of(con, request, spec, schema)
     active = active_model(con, request.name)
     candidate = version_trained_on(con, request.name, fingerprint.whole)
     watch = None
     if active is not None and active.schema == schema:
-        watch = Watch(con, active, examples, newest_snapshot(con, request.building, spec.as_of))
+        watch = Watch(con, active, order.examples, order.newest)
     decision = decide(active, fingerprint, schema, request, spec, candidate=candidate, watch=watch, now=now())
-    return _Order(spec, examples, fingerprint, active, decision)
+    return _Standing(fingerprint, active, decision)
 
 
 def _plan(con: duckdb.DuckDBPyConnection, request: Request) -> None:
     """Write into foretable.plans what a build would do with the rows as they are now."""
-    order = _understood(con, request)
-    split, parts = split_examples(order.examples, order.spec) if order.decision.is_trained else (None, {})
-    newest = newest_snapshot(con, request.building, order.spec.as_of)
+    order = _understand(con, request)
+    con.begin()
+    try:
+        standing = _decide(con, request, order)
+    finally:
+        con.rollback()
+    is_trained = standing.decision.is_trained
+    split, parts = split_examples(order.examples, order.spec) if is_trained else (None, {})
     as_of = identifier(order.spec.as_of)
     plan = {
         "run_id": request.run_id,
         "prediction": request.name,
         "model": order.spec.model,
-        "is_trained": order.decision.is_trained,
-        "reason": order.decision.reason,
-        "serving_version": order.active.version if order.active else None,
+        "is_trained": is_trained,
+        "reason": standing.decision.reason,
+        "serving_version": standing.active.version if standing.active else None,
         **{f"{part}_rows": parts[part].rows() if split else None for part in ("train", "validate", "test")},
         **{f"{part}_as_of": list(split[part]) if split else None for part in ("train", "validate", "test")},
         "purged_as_of": list(split.purged) if split else None,
-        "scored_as_of": newest,
-        "scored_rows": row_count(con, f"{request.building} where {as_of} = timestamp '{newest}'"),
+        "scored_as_of": order.newest,
+        "scored_rows": row_count(con, f"{request.building} where {as_of} = timestamp '{order.newest}'"),
         "feature_count": len(order.examples.schema.features),
         "last_train_seconds": last_train_seconds(con, request.name),
     }
-    con.execute(
-        f"insert into foretable.plans ({', '.join(plan)}) values ({', '.join('?' * len(plan))})", list(plan.values())
-    )
+    add_row(con, "plans", plan)
     con.execute(f"drop table {request.building}")
 
 
 def _build(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress) -> None:
     started = time.monotonic()
-    order = _understood(con, request)
-    spec, examples, active, decision = order.spec, order.examples, order.active, order.decision
-    run = _Run(con, request, spec, examples, started)
+    order = _understand(con, request)
+    standing = _decide(con, request, order)
+    active, decision = standing.active, standing.decision
+    run = _Run(con, request, order, started)
     if not decision.is_trained:
         assert active is not None
         run.score(active, decision, progress)
         return
-    trained, fitted = _train(con, request, spec, examples, order.fingerprint, progress)
-    objection = _objection(trained, spec)
+    trained, fitted = _train(con, request, order.spec, order.examples, standing.fingerprint, progress)
+    objection = _objection(trained, order.spec)
     if objection is None:
         run.serve(trained, fitted, decision, progress)
-        return
-    is_stuck = active is None or active.schema != examples.schema
-    version = run.keep(trained, with_examples=is_stuck)
-    reason = f"{decision.reason}; version {version} is a candidate: {objection}"
-    if active is None or is_stuck:
+    elif active is not None and active.schema == order.examples.schema:
+        version = run.keep(trained)
+        reason = f"{decision.reason}; version {version} is a candidate: {objection}"
+        run.score(active, Decision(True, reason), progress)
+    else:
+        version = run.keep_with_examples(trained)
         raise ConfigError(
             f"version {version} was trained and does not serve: {objection}. Let it serve all the same with "
             f"`foretable promote {request.name} {version}`, or with promote='always' in its config"
         )
-    run.score(active, Decision(True, reason), progress)
 
 
 def _objection(trained: TrainedVersion, spec: PredictionSpec) -> str | None:
@@ -169,15 +186,18 @@ class _Run:
 
     con: duckdb.DuckDBPyConnection
     request: Request
-    spec: PredictionSpec
-    examples: Examples
+    order: _Order
     started: float
 
-    def keep(self, trained: TrainedVersion, *, with_examples: bool) -> int:
-        """The version as a candidate; with the rows that it would score, where no other version can."""
+    def keep(self, trained: TrainedVersion) -> int:
+        """The version as a candidate."""
         with transaction(self.con):
-            if with_examples:
-                self._keep_examples()
+            return add_version(self.con, trained)
+
+    def keep_with_examples(self, trained: TrainedVersion) -> int:
+        """The version as a candidate, and the rows that it would score, since no other version can."""
+        with transaction(self.con):
+            self._keep_examples()
             return add_version(self.con, trained)
 
     def serve(self, trained: TrainedVersion, fitted: FittedModel, decision: Decision, progress: Progress) -> None:
@@ -185,8 +205,8 @@ class _Run:
         progress("writing", 0.0)
         with transaction(self.con):
             version = add_version(self.con, trained)
-            promote(self.con, self.request.name, version, at=trained.trained_at, by="build")
-            publish_sql(self.con, self.request.name, fitted, self.examples)
+            activate(self.con, self.request.name, version, at=trained.trained_at, by="build")
+            publish_sql(self.con, self.request.name, fitted, self.order.examples)
             self._finish(version, fitted, decision)
         refresh(self.con, self.request.name)
         progress("done", 1.0)
@@ -195,7 +215,7 @@ class _Run:
         """The newest rows by the version that serves, unless the table holds what it says of them."""
         progress("writing", 0.0)
         fitted = None
-        if not _is_scored_already(self.con, self.request, active, self._scored_hash()):
+        if not _is_scored_already(self.con, self.request, active, self._scored_hash):
             blob = read_artifact(self.con, self.request.name, active.version)
             fitted = unpack(blob, expected_sha256=active.sha256)
         with transaction(self.con):
@@ -204,8 +224,8 @@ class _Run:
         progress("done", 1.0)
 
     def _finish(self, version: int, fitted: FittedModel | None, decision: Decision) -> None:
-        con, request = self.con, self.request
-        scored_hash, newest = self._scored_hash(), self._newest()
+        con, request, order = self.con, self.request, self.order
+        scored_hash = self._scored_hash
         if fitted is None:
             rows = row_count(con, request.target)
         else:
@@ -214,17 +234,17 @@ class _Run:
                 Scoring(
                     prediction=request.name,
                     version=version,
-                    entity=self.spec.entity,
-                    as_of=self.spec.as_of,
+                    entity=order.spec.entity,
+                    as_of=order.spec.as_of,
                     examples=request.building,
-                    newest=newest,
+                    newest=order.newest,
                     target=request.target,
                     run_id=request.run_id,
                     run_at=request.run_at,
                 ),
                 fitted,
             )
-            write_drift(con, request.name, version, fitted, self.examples, newest, now())
+            write_drift(con, request.name, version, fitted, order.examples, order.newest, now())
         _refuse_broken_contract(con, request)
         self._keep_examples()
         add_run(
@@ -240,7 +260,7 @@ class _Run:
                 seconds=time.monotonic() - self.started,
                 is_trained=decision.is_trained,
                 is_scored=fitted is not None,
-                as_of=newest,
+                as_of=order.newest,
                 ended_at=now(),
             ),
         )
@@ -251,11 +271,9 @@ class _Run:
             f"alter table {self.request.building} rename to {identifier(self.request.examples_identifier)}"
         )
 
-    def _newest(self) -> datetime:
-        return newest_snapshot(self.con, self.request.building, self.spec.as_of)
-
+    @cached_property
     def _scored_hash(self) -> str:
-        condition = f"{identifier(self.spec.as_of)} = timestamp '{self._newest()}'"
+        condition = f"{identifier(self.order.spec.as_of)} = timestamp '{self.order.newest}'"
         return rows_hash(self.con, self.request.building, condition)
 
 
@@ -353,12 +371,4 @@ def _is_scored_already(
         [request.name],
     ).fetchone()
     is_same = row is not None and active is not None and row == (active.version, scored_hash)
-    return is_same and _exists(con, request.target)
-
-
-def _exists(con: duckdb.DuckDBPyConnection, relation: str) -> bool:
-    try:
-        con.execute(f"select 1 from {relation} limit 0")
-    except duckdb.CatalogException:
-        return False
-    return True
+    return is_same and exists(con, request.target)

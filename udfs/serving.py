@@ -87,6 +87,14 @@ def newest_snapshot(con: duckdb.DuckDBPyConnection, examples: str, as_of: str) -
     return row[0]
 
 
+def exists(con: duckdb.DuckDBPyConnection, relation: str) -> bool:
+    try:
+        con.execute(f"select 1 from {relation} limit 0")
+    except duckdb.CatalogException:
+        return False
+    return True
+
+
 def row_count(con: duckdb.DuckDBPyConnection, relation: str) -> int:
     row = con.execute(f"select count(*) from {relation}").fetchone()
     assert row is not None
