@@ -139,23 +139,19 @@ def plan(**chosen: Any) -> None:
         foretable plan --train always
     """
     from foretable.build import run_build
-    from foretable.plan import PREDICTIONS, plans_of
-    from foretable.results import failure_sentences, show_plans
+    from foretable.predictions import PREDICTIONS
+    from foretable.results import show_plan
     from foretable.screen import make_screen
 
     order = _order(**chosen)
     _refuse_locked(order.warehouse)
-    chosen_nodes = [node for nodes in order.select for node in nodes.split()]
-    select = tuple(f"{node},{PREDICTIONS}" for node in chosen_nodes) or (PREDICTIONS,)
+    nodes = [node for nodes in order.select for node in nodes.split()]
+    select = tuple(f"{node},{PREDICTIONS}" for node in nodes) or (PREDICTIONS,)
+    planned = replace(order, select=select, is_tested=False, vars={**order.vars, "plan": True})
     console = _build_console()
-    report = run_build(
-        replace(order, select=select, is_tested=False, vars={**order.vars, "plan": True}), make_screen(console)
-    )
-    show_plans(console, plans_of(report))
-    if not report.is_good:
-        for sentence in failure_sentences(report):
-            click.echo(f"Error: {sentence}", err=True)
-        raise click.exceptions.Exit(1)
+    report = run_build(planned, make_screen(console))
+    show_plan(console, report)
+    _leave_if_failed(report)
 
 
 @main.command()
@@ -312,22 +308,29 @@ def _simulate(console: Console, users: int, days: int, seed: int, out: Path) -> 
 def _build(order: Order) -> Report:
     """Build, show what came of it, and leave with exit code 1 where something failed."""
     from foretable.build import run_build
-    from foretable.results import failure_sentences, show_build, skipped_count
+    from foretable.results import show_build
     from foretable.screen import make_screen
 
     console = _build_console()
     _refuse_locked(order.warehouse)
     report = run_build(order, make_screen(console))
     show_build(console, report)
-    sys.stdout.flush()
-    if not report.is_good:
-        for sentence in failure_sentences(report):
-            click.echo(f"Error: {sentence}", err=True)
-        skipped = skipped_count(report)
-        kept = "Tables and predictions that were not built anew are as they were before."
-        click.echo(f"{skipped} steps after it were left out. {kept}" if skipped else kept, err=True)
-        raise click.exceptions.Exit(1)
+    _leave_if_failed(report, "Tables and predictions that were not built anew are as they were before.")
     return report
+
+
+def _leave_if_failed(report: Report, kept: str = "Nothing was changed.") -> None:
+    """Say what failed, a line each, and what is as before; exit code 1."""
+    from foretable.results import failure_sentences, skipped_count
+
+    if report.is_good:
+        return
+    sys.stdout.flush()
+    for sentence in failure_sentences(report):
+        click.echo(f"Error: {sentence}", err=True)
+    skipped = skipped_count(report)
+    click.echo(f"{skipped} steps after it were left out. {kept}" if skipped else kept, err=True)
+    raise click.exceptions.Exit(1)
 
 
 def _refuse_locked(warehouse: Path) -> None:

@@ -13,6 +13,8 @@ from ibis_features.errors import NotFoundError
 if TYPE_CHECKING:
     import duckdb
 
+PREDICTIONS = "config.materialized:prediction"
+"""All predictions, in dbt's words."""
 BASELINES = ("base_rate", "recency", "truth")
 
 
@@ -100,6 +102,11 @@ def runs_of(con: duckdb.DuckDBPyConnection, run_id: str) -> list[dict[str, Any]]
         "where run_id = ? order by rowid",
         [run_id],
     )
+
+
+def plans_of(con: duckdb.DuckDBPyConnection, run_id: str) -> list[dict[str, Any]]:
+    """What a plan found, one row a prediction, sorted by name."""
+    return _rows(con, "select * from foretable.plans where run_id = ? order by prediction", [run_id])
 
 
 def has_state(con: duckdb.DuckDBPyConnection) -> bool:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from foretable.build import Report, Step
-from foretable.predictions import has_state, list_predictions, runs_of, share_of_the_way
+from foretable.predictions import has_state, list_predictions, plans_of, runs_of, share_of_the_way
 from foretable.project import PACKAGE
 from foretable.query import open_reader
 from foretable.screen import show_table
@@ -173,8 +173,12 @@ def judged_summary(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def show_plans(console: Console, plans: list[dict[str, Any]]) -> None:
+def show_plan(console: Console, report: Report) -> None:
     """What would train and why, the parts it would train and be judged on, and what would be scored."""
+    if not report.warehouse.is_file() or not report.run_id:
+        return
+    with open_reader(report.warehouse) as con:
+        plans = plans_of(con, report.run_id) if has_state(con) else []
     if not plans:
         return
     training = [plan for plan in plans if plan["is_trained"]]

@@ -32,9 +32,8 @@ class Examples:
 
     def at(self, snapshots: Sequence[datetime]) -> "Examples":
         """The labelled examples of these snapshots."""
-        label = self.table[self.schema.label]
-        kept = self.table.filter(self.table[self.schema.as_of].isin(list(snapshots)), label.notnull())
-        return Examples(kept, self.schema)
+        there = self.all_at(snapshots).table
+        return Examples(there.filter(there[self.schema.label].notnull()), self.schema)
 
     def all_at(self, snapshots: Sequence[datetime]) -> "Examples":
         """The examples of these snapshots, labelled or not."""

@@ -133,10 +133,10 @@ def best_f1_threshold(labels: np.ndarray, scores: np.ndarray) -> float | None:
     return float(groups.scores[np.argmax(f1)])
 
 
-def frequent_values(values: Sequence[str | None]) -> list[str]:
-    """The at most MOST_VALUES values that most rows hold, the most frequent first; None is no value."""
+def frequent_values(values: Sequence[str | None], most: int = MOST_VALUES) -> list[str]:
+    """The at most `most` values that most rows hold, the most frequent first; None is no value."""
     counted = Counter(value for value in values if value is not None)
-    return sorted(counted, key=lambda value: (-counted[value], value))[:MOST_VALUES]
+    return sorted(counted, key=lambda value: (-counted[value], value))[:most]
 
 
 def slices(

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from ibis_features import Examples, FeatureSchema
+from models_ml.curves import frequent_values
 
 SAMPLE_ROWS = 20_000
 BINS = 10
@@ -73,11 +74,7 @@ def number_drift(name: str, then: np.ndarray, now: np.ndarray) -> Drift:
 
 def category_drift(name: str, then: Sequence[str | None], now: Sequence[str | None]) -> Drift:
     """The most frequent categories then are bins, all others one, and missing values one."""
-    counted: dict[str, int] = {}
-    for value in then:
-        if value is not None:
-            counted[value] = counted.get(value, 0) + 1
-    kept = sorted(counted, key=lambda value: (-counted[value], value))[:CATEGORIES]
+    kept, known = frequent_values(then, CATEGORIES), set(then)
     place = {value: number for number, value in enumerate(kept)}
     counts = [
         np.bincount(
@@ -85,7 +82,7 @@ def category_drift(name: str, then: Sequence[str | None], now: Sequence[str | No
         )
         for side in (then, now)
     ]
-    unknown = sum(value is not None and value not in counted for value in now)
+    unknown = sum(value is not None and value not in known for value in now)
     return Drift(name, _psi(*counts), None, *_missing_shares(counts), unknown / len(now))
 
 

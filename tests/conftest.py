@@ -105,6 +105,19 @@ def tiny_data(session_once: Callable[[str, Callable[[Path], None]], Path]) -> Pa
 
 
 @pytest.fixture(scope="session")
+def stateful(session_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """A warehouse that holds foretable's state and no prediction. Read it only."""
+
+    def make(folder: Path) -> None:
+        (folder / "data").mkdir()
+        (folder / "data" / "events.csv").write_text("user_id,event_type,occurred_at\nu,view,2025-01-01\n", "utf-8")
+        run = run_dbt("run", "--select", "contract__events", warehouse=folder / "shop.duckdb", data=folder / "data")
+        assert run.code == 0, run.output
+
+    return session_once("stateful", make) / "shop.duckdb"
+
+
+@pytest.fixture(scope="session")
 def tiny_shop(session_once: Callable[[str, Callable[[Path], None]], Path], tiny_data: Path) -> Shop:
     """The small shop, built by plain dbt, with all its predictions. Read it only."""
 

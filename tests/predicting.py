@@ -1,13 +1,11 @@
 """One prediction over a handful of made-up examples, built by the function that the materialization calls."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import duckdb
 
-from tests.conftest import run_dbt
 from udfs.prediction import build
 
 BINARY = {
@@ -27,16 +25,6 @@ EXAMPLES = """
         case when u % 9 = 0 then null else 'c' || (u % 4) end as kind
     from range(120) as users (u), range(6) as snapshots (s)
 """
-
-
-def empty_warehouse(folder: Path) -> Path:
-    """A warehouse that holds foretable's state and no prediction."""
-    data = folder / "data"
-    data.mkdir(parents=True)
-    (data / "events.csv").write_text("user_id,event_type,occurred_at\nu,view,2025-01-01\n", encoding="utf-8")
-    run = run_dbt("run", "--select", "contract__events", warehouse=folder / "empty.duckdb", data=data)
-    assert run.code == 0, run.output
-    return folder / "empty.duckdb"
 
 
 def predict(

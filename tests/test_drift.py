@@ -12,7 +12,7 @@ import pytest
 
 from models_ml.drift import category_drift, number_drift
 from models_ml.evaluation import roc_auc
-from tests.predicting import empty_warehouse, fixed, last_run, predict, version_count
+from tests.predicting import fixed, last_run, predict, version_count
 
 # What is measured
 
@@ -56,14 +56,9 @@ def test_columns_of_one_value_or_none_are_measured_too(then: list[float], now: l
 # What a build writes down
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return empty_warehouse(tmp_path_factory.mktemp("drift"))
-
-
 @pytest.fixture
-def con(empty: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(shutil.copy(empty, tmp_path / "shop.duckdb")) as connection:
+def con(stateful: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(shutil.copy(stateful, tmp_path / "shop.duckdb")) as connection:
         connection.execute("select setseed(0.5)")
         yield connection
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.conftest import DBT_PROJECT, ROOT, DbtRun, Shop, run_dbt
+from tests.predicting import BINARY
 from udfs.leak_tests import label_shuffle, tautologies
 from udfs.sentiment import register_sentiment
 
@@ -281,14 +282,6 @@ def test_the_counts_of_labels_are_a_table(built: Built) -> None:
 
 # The two that compute in Python, on rows of their own
 
-CONFIG = {
-    "entity": "user_id",
-    "label": "bought",
-    "horizon_days": 30,
-    "model": "xgboost",
-    "params": {"n_estimators": 20},
-}
-
 
 @pytest.fixture
 def con() -> duckdb.DuckDBPyConnection:
@@ -309,7 +302,7 @@ def shuffled(con: duckdb.DuckDBPyConnection, feature: str, **arguments: Any) -> 
     con.execute("drop table if exists temp.shuffled_labels; drop table if exists temp.selected")
     con.execute("drop table if exists temp.examples")
     given = {"labels": "labels", "unversioned": [], "rows": 10_000, "params": {}, **arguments}
-    return label_shuffle(con, sql=sql, config=CONFIG, **given)
+    return label_shuffle(con, sql=sql, config=BINARY, **given)
 
 
 def test_a_feature_made_of_the_label_follows_the_shuffle_and_one_of_anything_else_does_not(
@@ -327,7 +320,7 @@ def test_a_feature_that_foretells_the_label_but_is_not_made_of_it_tells_nothing_
 ) -> None:
     con.execute("create table signals as select user_id, as_of, bought::integer as signal from labels")
     sql = 'select l.*, signals.signal from "main"."labels" as l inner join signals using (user_id, as_of)'
-    found = label_shuffle(con, sql=sql, config=CONFIG, labels=labels, unversioned=[], rows=10_000, params={})
+    found = label_shuffle(con, sql=sql, config=BINARY, labels=labels, unversioned=[], rows=10_000, params={})
     assert found == []
 
 

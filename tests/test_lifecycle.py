@@ -12,20 +12,15 @@ from click.testing import CliRunner
 import udfs
 from foretable.cli import main
 from ibis_features import ConfigError, ForetableError, NotFoundError
-from tests.predicting import empty_warehouse, fixed, last_run, predict, state_of, version_count
+from tests.predicting import fixed, last_run, predict, state_of, version_count
 from udfs.lifecycle import compare, promote, retire, roll_back
 
 UNLEARNABLE = "select * exclude (heat, kind) from fixed"
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return empty_warehouse(tmp_path_factory.mktemp("lifecycle"))
-
-
 @pytest.fixture
-def warehouse(empty: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(empty, tmp_path / "shop.duckdb"))
+def warehouse(stateful: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(stateful, tmp_path / "shop.duckdb"))
 
 
 @pytest.fixture

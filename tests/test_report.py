@@ -16,7 +16,7 @@ from foretable.cli import main
 from foretable.reporting import charts, pages
 from foretable.reporting.facts import limits, read_facts
 from models_ml.evaluation import METRICS
-from tests.predicting import empty_warehouse, fixed, predict, state_of
+from tests.predicting import fixed, predict, state_of
 
 ODD = 'a<b>"x"</b>&/../y'
 SELECT = """
@@ -32,14 +32,9 @@ WITH_PREDICTION = [
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return empty_warehouse(tmp_path_factory.mktemp("report"))
-
-
-@pytest.fixture(scope="module")
-def trained(empty: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(stateful: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One prediction of two versions, the newer one a candidate."""
-    warehouse = Path(shutil.copy(empty, tmp_path_factory.mktemp("trained") / "shop.duckdb"))
+    warehouse = Path(shutil.copy(stateful, tmp_path_factory.mktemp("trained") / "shop.duckdb"))
     with duckdb.connect(str(warehouse)) as con:
         con.execute("select setseed(0.5)")
         fixed(con)
@@ -331,11 +326,11 @@ def test_a_run_that_is_killed_leaves_the_pages_of_before(
 
 
 def test_what_cannot_be_reported_is_one_sentence(
-    warehouse: Path, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    warehouse: Path, stateful: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
     for result, sentence in (
-        (report(empty, "--out", str(tmp_path / "none")), "the warehouse holds no predictions; train some with"),
+        (report(stateful, "--out", str(tmp_path / "none")), "the warehouse holds no predictions; train some with"),
         (report(tmp_path / "nowhere.duckdb"), "no warehouse at"),
         (report(warehouse, "tset"), "no prediction 'tset'; there are: test"),
         (report(warehouse, "--out", str(tmp_path / "file")), "name another folder with --out"),

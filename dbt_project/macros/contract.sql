@@ -146,12 +146,12 @@
 {% endmacro %}
 
 
-{# What an event says, whoever delivered it: a hash of all columns but its id and when it was loaded. #}
-{% macro content_hash(relation) -%}
+{# What a row of a table of the contract says, whoever delivered it: a hash of all columns but its id and when it was loaded. #}
+{% macro content_hash(table, relation) -%}
     md5(
         concat_ws(
             chr(31),
-            {%- for column in foretable.contract_columns('events') if column not in ('event_id', 'loaded_at') %}
+            {%- for column in foretable.contract_columns(table) if column not in (table[:-1] ~ '_id', 'loaded_at') %}
             coalesce({{ relation }}.{{ column }}::varchar, chr(30)){{ ',' if not loop.last }}
             {%- endfor %}
         )

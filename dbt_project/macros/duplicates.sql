@@ -29,3 +29,21 @@
     anti join {{ ref(matched) }} as matched
         on followed.winner_row_id = matched.row_id
 {%- endmacro %}
+
+
+{#
+    Of every copy one row, from a CTE `told` of row_id, winner_row_id, rule_number and hidden_at, as a query: where several
+    rules tell a copy, it bears the name of the first, and is hidden by whichever was known first. No hidden_at: no copy.
+
+    rules: their names, in the order of rule_number
+#}
+{% macro told_once(rules) -%}
+    select
+        row_id,
+        arg_min(winner_row_id, rule_number) as winner_row_id,
+        {{ foretable.text_list(rules) }}[min(rule_number)] as matched_by,
+        min(hidden_at)::date as hidden_on
+    from told
+    where hidden_at is not null
+    group by row_id
+{%- endmacro %}

@@ -112,7 +112,7 @@ contents as (
         events.row_id,
         events.event_id,
         events.known_at,
-        {{ content_hash('events') }} as content_hash
+        {{ content_hash('events', 'events') }} as content_hash
     from events
     semi join moments_without_id
         on events.user_id = moments_without_id.user_id and events.occurred_at = moments_without_id.occurred_at
@@ -268,7 +268,6 @@ chained as (
     from preceded
 ),
 
--- Where several rules tell a copy, it bears the name of the first, and is hidden by whichever was known first.
 told as (
     select
         row_id,
@@ -290,17 +289,10 @@ told as (
         3 as rule_number,
         hidden_at
     from chained
-    where hidden_at is not null
 ),
 
 losers as (
-    select
-        row_id,
-        arg_min(winner_row_id, rule_number) as winner_row_id,
-        ['event_id', 'content', 'near'][min(rule_number)] as matched_by,
-        min(hidden_at)::date as hidden_on
-    from told
-    group by row_id
+    {{ told_once(['event_id', 'content', 'near']) }}
 ),
 
 matched as (

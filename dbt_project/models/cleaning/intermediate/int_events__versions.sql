@@ -37,7 +37,7 @@ hashed as (
         events.user_id,
         events.event_type,
         events.item_id,
-        {{ content_hash('events') }} as content_hash,
+        {{ content_hash('events', 'events') }} as content_hash,
         events.occurred_at,
         events.known_at
     from events

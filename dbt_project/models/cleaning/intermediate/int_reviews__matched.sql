@@ -49,14 +49,7 @@ versions as (
 contents as (
     select
         *,
-        md5(
-            concat_ws(
-                chr(31),
-                {%- for column in contract_columns('reviews') if column != 'review_id' %}
-                coalesce({{ column }}::varchar, chr(30)){{ ',' if not loop.last }}
-                {%- endfor %}
-            )
-        ) as content_hash
+        {{ content_hash('reviews', 'versions') }} as content_hash
     from versions
     where {{ 'content' in rules }}
 ),
@@ -196,7 +189,6 @@ near as (
             and with_winners.body_text = near_texts.copy_text
 ),
 
--- Where several rules tell a copy, it bears the name of the first, and is hidden by whichever was known first.
 told as (
     select
         row_id,
@@ -211,14 +203,7 @@ told as (
 ),
 
 matched as (
-    select
-        row_id,
-        arg_min(winner_row_id, rule_number) as winner_row_id,
-        ['review_id', 'content', 'near'][min(rule_number)] as matched_by,
-        min(hidden_at)::date as hidden_on
-    from told
-    where hidden_at is not null
-    group by row_id
+    {{ told_once(['review_id', 'content', 'near']) }}
 )
 
 select * from matched
