@@ -44,7 +44,10 @@ class Screen(Protocol):
 
 @dataclass(frozen=True)
 class Order:
-    """What to build. `data` is the folder of the raw files; None: as the project says. `vars` go to dbt as they are."""
+    """What to build. `data` is the folder of the raw files; None: as the project says. `vars` go to dbt as they are.
+
+    is_plan: predictions only say what they would do; the order is not the one that later commands go by.
+    """
 
     project: Project
     warehouse: Path
@@ -56,6 +59,7 @@ class Order:
     full_refresh: bool = False
     train: str = TRAIN[0]
     promote: str | None = None
+    is_plan: bool = False
     threads: int | None = None
     is_tested: bool = True
 
@@ -104,7 +108,8 @@ def run_build(order: Order, screen: Screen) -> Report:
     """
     state = state_folder(order.warehouse)
     state.mkdir(parents=True, exist_ok=True)
-    _remember(order, state)
+    if not order.is_plan:
+        _remember(order, state)
     with _environment(order), _at_once_on_interrupt(screen):
         screen.say("starting dbt")
         watch = _Watch(screen)
@@ -146,6 +151,8 @@ def _arguments(order: Order, state: Path) -> list[str]:
         settings["train"] = order.train
     if order.promote:
         settings["promote"] = order.promote
+    if order.is_plan:
+        settings["plan"] = True
     if order.data and not order.project.is_packaged:
         settings["data"] = str(order.data.resolve())  # over the project's own var
     arguments = [

@@ -147,7 +147,7 @@ def plan(**chosen: Any) -> None:
     _refuse_locked(order.warehouse)
     nodes = [node for nodes in order.select for node in nodes.split()]
     select = tuple(f"{node},{PREDICTIONS}" for node in nodes) or (PREDICTIONS,)
-    planned = replace(order, select=select, is_tested=False, vars={**order.vars, "plan": True})
+    planned = replace(order, select=select, is_tested=False, is_plan=True)
     console = _build_console()
     report = run_build(planned, make_screen(console))
     show_plan(console, report)

@@ -20,7 +20,7 @@ BASELINES = ("base_rate", "recency", "truth")
 
 def list_predictions(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """One row a prediction that serves, sorted by name; the metrics are those of the test snapshots."""
-    models = _rows(
+    models = rows_of(
         con,
         """
         select
@@ -35,7 +35,7 @@ def list_predictions(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     )
     metrics = {
         (row["prediction"], row["scored_by"], row["metric"]): row
-        for row in _rows(
+        for row in rows_of(
             con,
             """
             select metrics.prediction, metrics.scored_by, metrics.metric, metrics.value, metrics.lower, metrics.upper
@@ -48,7 +48,7 @@ def list_predictions(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     }
     scored = {
         row["prediction"]: row
-        for row in _rows(
+        for row in rows_of(
             con,
             """
             select runs.prediction, runs.as_of, runs.row_count
@@ -62,7 +62,7 @@ def list_predictions(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 def list_versions(con: duckdb.DuckDBPyConnection, prediction: str) -> list[dict[str, Any]]:
     """One row a version, newest first, with its AUC on the test snapshots; raises NotFoundError where there is none."""
-    rows = _rows(
+    rows = rows_of(
         con,
         """
         select versions.version, versions.status, versions.model, versions.trained_at, versions.train_rows,
@@ -96,7 +96,7 @@ def versions_to_compare(con: duckdb.DuckDBPyConnection, prediction: str) -> tupl
 
 def runs_of(con: duckdb.DuckDBPyConnection, run_id: str) -> list[dict[str, Any]]:
     """What one build did with each prediction, in its order."""
-    return _rows(
+    return rows_of(
         con,
         "select prediction, version, reason, row_count, seconds, is_trained, is_scored from foretable.runs "
         "where run_id = ? order by rowid",
@@ -106,7 +106,7 @@ def runs_of(con: duckdb.DuckDBPyConnection, run_id: str) -> list[dict[str, Any]]
 
 def plans_of(con: duckdb.DuckDBPyConnection, run_id: str) -> list[dict[str, Any]]:
     """What a plan found, one row a prediction, sorted by name."""
-    return _rows(con, "select * from foretable.plans where run_id = ? order by prediction", [run_id])
+    return rows_of(con, "select * from foretable.plans where run_id = ? order by prediction", [run_id])
 
 
 def has_state(con: duckdb.DuckDBPyConnection) -> bool:
@@ -151,7 +151,8 @@ def _described(
     return described
 
 
-def _rows(con: duckdb.DuckDBPyConnection, sql: str, values: list[Any] | None = None) -> list[dict[str, Any]]:
+def rows_of(con: duckdb.DuckDBPyConnection, sql: str, values: list[Any] | None = None) -> list[dict[str, Any]]:
+    """What a query finds, a dict a row."""
     cursor = con.execute(sql, values or [])
     names = [column[0] for column in cursor.description or []]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

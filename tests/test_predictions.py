@@ -354,6 +354,9 @@ def test_a_plan_says_what_a_build_would_do_and_does_nothing(tiny_shop: Shop, war
         return done.stdout
 
     before = rows_of_predictions(warehouse)
+    kept = warehouse.parent / ".foretable" / warehouse.stem / "build.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("the order of the last build", encoding="utf-8")
     assert "0 of 3 predictions would be trained. Nothing was changed." in plan()
     with duckdb.connect(str(warehouse)) as con:
         con.execute("update foretable.models set fingerprint = 'another' where prediction = 'churn_30d'")
@@ -364,6 +367,7 @@ def test_a_plan_says_what_a_build_would_do_and_does_nothing(tiny_shop: Shop, war
     assert "the SELECT, the config, the training rows or a library changed" in told
     assert "never trained before" in told
     assert rows_of_predictions(warehouse) == before
+    assert kept.read_text(encoding="utf-8") == "the order of the last build"
     with duckdb.connect(str(warehouse), read_only=True) as con:
         planned = con.execute(
             """

@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from foretable.predictions import has_state, list_versions
+from foretable.predictions import has_state, list_versions, rows_of
 from ibis_features import FeatureSchema, NotFoundError
 from models_ml.judging import ABOVE, BASELINES
 from udfs.scorers import identifier
@@ -102,7 +102,7 @@ def read_facts(con: duckdb.DuckDBPyConnection, prediction: str) -> Facts:
     shown = next((row for row in versions if row["status"] == "active"), versions[0])
     version = shown["version"]
     key = [prediction, version]
-    [model] = _rows(con, "select * from foretable.versions where prediction = ? and version = ?", key)
+    [model] = rows_of(con, "select * from foretable.versions where prediction = ? and version = ?", key)
     config, schema = json.loads(model["config"]), FeatureSchema.from_json(json.loads(model["feature_schema"]))
     split = {part: [datetime.fromisoformat(day) for day in days] for part, days in json.loads(model["split"]).items()}
     importance = con.execute(
@@ -175,7 +175,7 @@ def limits(facts: Facts) -> list[str]:
 
 
 def _metrics(con: duckdb.DuckDBPyConnection, key: list[Any]) -> dict[tuple[str, str, str], dict[str, Any]]:
-    rows = _rows(
+    rows = rows_of(
         con,
         "select split, scored_by, metric, value, lower, upper, row_count from foretable.metrics "
         "where prediction = ? and version = ?",
@@ -197,7 +197,7 @@ def _drawn(con: duckdb.DuckDBPyConnection, table: str, key: list[Any]) -> list[d
     ).fetchone()
     if not there:
         return []
-    return _rows(con, f"select * from foretable.{table} where prediction = ? and version = ? order by rowid", key)
+    return rows_of(con, f"select * from foretable.{table} where prediction = ? and version = ? order by rowid", key)
 
 
 def _telling(schema: FeatureSchema, importance: Sequence[tuple[str, float]]) -> list[str]:
@@ -214,7 +214,7 @@ def _likeliest(
     entity, as_of = identifier(schema.entity), identifier(schema.as_of)
     values = "".join(f", examples.{identifier(name)} as feature_{place}" for place, name in enumerate(features))
     try:
-        rows = _rows(
+        rows = rows_of(
             con,
             f"""
             select pred.{entity}::varchar as entity_id, pred.score, pred.{as_of} as as_of {values}
@@ -241,9 +241,3 @@ def _left_out(
         return list(config.get("exclude", []))
     used = {schema.entity, schema.as_of, schema.label, *schema.names}
     return [name for name in columns if name not in used]
-
-
-def _rows(con: duckdb.DuckDBPyConnection, sql: str, values: list[Any]) -> list[dict[str, Any]]:
-    cursor = con.execute(sql, values)
-    names = [column[0] for column in cursor.description or []]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
