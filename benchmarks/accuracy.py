@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a simulated shop of 1,500 users instead of 5,000")
     options = parser.parse_args()
     figures: dict[str, Any] = {}
-    print(f"{'shop':14}{'prediction':20}{'recency':>9}{'model':>9}{'truth':>9}{'share':>9}{'build':>10}")
+    print(f"{'shop':14}{'prediction':20}{'recency':>9}{'rfm':>9}{'model':>9}{'truth':>9}{'share':>9}{'build':>10}")
     with tempfile.TemporaryDirectory() as folder:
         shop = Path(folder) / "shop"
         simulate(shop, users=1_500 if options.quick else 5_000)
@@ -88,7 +88,7 @@ def measured(warehouse: Path, source: str, data: Path) -> dict[str, Any]:
             continue
         if "truth" in auc:
             auc["share_of_truth"] = round((auc["model"] - auc["recency"]) / (auc["truth"] - auc["recency"]), 3)
-        cells = [f"{auc.get(name, ''):>9}" for name in ("recency", "model", "truth", "share_of_truth")]
+        cells = [f"{auc.get(name, ''):>9}" for name in ("recency", "rfm", "model", "truth", "share_of_truth")]
         print(f"{source:14}{prediction:20}{''.join(cells)}{seconds:8.1f} s", flush=True)
     return figures
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PREDICTIONS = "config.materialized:prediction"
 """All predictions, in dbt's words."""
-BASELINES = ("base_rate", "recency", "truth")
+BASELINES = ("base_rate", "recency", "rfm", "truth")
 
 
 def list_predictions(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:

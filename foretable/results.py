@@ -68,9 +68,9 @@ def show_demo(console: Console, warehouse: Path) -> None:
         show_table(console, "Why to trust it: AUC on snapshots that no model has seen", trust)
         _say(
             console,
-            "0.5 is a coin toss. recency: the days since the last event, alone. truth: the probability that the "
-            "simulated shop itself drew from, the most that can be known. share: how far from recency to truth the "
-            "model has come.",
+            "0.5 is a coin toss. recency: the days since the last event, alone. rfm: a logistic regression on recency, "
+            "frequency and money. truth: the probability that the simulated shop itself drew from, the most that can "
+            "be known. share: how far from recency to truth the model has come.",
         )
     names = {row["prediction"] for row in predictions}
     _say(console, "\nAsk for more:")
@@ -167,6 +167,7 @@ def judged_summary(row: dict[str, Any]) -> dict[str, Any]:
         "PR-AUC": _short(row["pr_auc"]),
         "log-loss": _short(row["log_loss"]),
         "recency AUC": _short(row["recency_roc_auc"]),
+        "rfm AUC": _short(row["rfm_roc_auc"]),
         "truth AUC": _short(row["truth_roc_auc"]),
         "scored as_of": _day(row["scored_as_of"], 10),
         "rows scored": f"{row['scored_rows'] or 0:,}",
@@ -269,6 +270,7 @@ def _show_predictions_of_run(console: Console, con: duckdb.DuckDBPyConnection, r
             "trained": "yes" if run["is_trained"] else "no",
             "test AUC [95%]": _interval(described[run["prediction"]]),
             "recency": _short(described[run["prediction"]]["recency_roc_auc"]),
+            "rfm": _short(described[run["prediction"]]["rfm_roc_auc"]),
             "truth": _short(described[run["prediction"]]["truth_roc_auc"]),
             "rows scored": f"{run['row_count']:,}" + ("" if run["is_scored"] else " as before"),
             "why": run["reason"],
@@ -287,6 +289,7 @@ def _trust_row(row: dict[str, Any]) -> dict[str, Any]:
         "model": row["model"],
         "AUC [95%]": _interval(row),
         "recency": _short(row["recency_roc_auc"]),
+        "rfm": _short(row["rfm_roc_auc"]),
         "base rate": _short(row["base_rate_roc_auc"]),
         "truth": _short(row["truth_roc_auc"]),
         "share": "" if share is None else f"{share:.0%}",

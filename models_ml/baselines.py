@@ -2,6 +2,11 @@
 
 import numpy as np
 
+from models_ml.inputs import signed_log
+
+RIDGE = 1e-2
+"""Keeps coefficients finite where a column separates the labels."""
+
 
 def base_rate_scores(train_labels: np.ndarray, n: int) -> np.ndarray:
     """The event rate of the training rows for each of `n` rows, float32."""
@@ -22,9 +27,38 @@ def single_feature_scores(train_column: np.ndarray, train_labels: np.ndarray, co
     known = np.sort(train_column[~missing])
     if not len(known) or rate in (0.0, 1.0):
         return np.where(np.isnan(column), missing_rate, rate).astype(np.float32)
-    intercept, slope = _logistic(_rank(known, train_column[~missing]), labels[~missing])
+    ranks = _rank(known, train_column[~missing])
+    intercept, slope = _logistic(np.column_stack([np.ones_like(ranks), ranks]), labels[~missing])
     curve = 1.0 / (1.0 + np.exp(-(intercept + slope * _rank(known, np.where(np.isnan(column), known[0], column)))))
     return np.where(np.isnan(column), missing_rate, curve).astype(np.float32)
+
+
+def regression_scores(train_columns: np.ndarray, train_labels: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """What a logistic regression on a few columns predicts, float32 [rows]; the columns are [rows, columns].
+
+    Counts and sums are skewed, so a column goes in as sign(x) * log(1 + |x|), with the mean and the deviation of the
+    training rows brought to 0 and 1. A missing value (NaN or an infinity) is 0, and one more column tells where it is.
+    """
+    squashed = _squashed(train_columns)
+    present = ~np.isnan(squashed)
+    counts = np.maximum(present.sum(axis=0), 1)
+    mean = np.where(present, squashed, 0.0).sum(axis=0) / counts
+    spread = np.sqrt((np.where(present, squashed - mean, 0.0) ** 2).sum(axis=0) / counts)
+    scale = 1.0 / np.where(spread > 0, spread, 1.0)
+
+    def design(values: np.ndarray) -> np.ndarray:
+        standardised = (_squashed(values) - mean) * scale
+        missing = np.isnan(standardised)
+        return np.column_stack(
+            [np.ones(len(values)), np.where(missing, 0.0, standardised), missing[:, ~present.all(0)]]
+        )
+
+    coefficients = _logistic(design(train_columns), np.asarray(train_labels, np.float64))
+    return (1.0 / (1.0 + np.exp(-design(columns) @ coefficients))).astype(np.float32)
+
+
+def _squashed(columns: np.ndarray) -> np.ndarray:
+    return signed_log(np.where(np.isfinite(columns), columns, np.nan).astype(np.float64))
 
 
 def _rank(known: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -33,11 +67,10 @@ def _rank(known: np.ndarray, values: np.ndarray) -> np.ndarray:
     return places / (2 * len(known)) - 0.5
 
 
-def _logistic(x: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Intercept and slope of a logistic regression with a faint ridge, by Newton's method."""
-    design = np.stack([np.ones_like(x), x], axis=1)
-    ridge = 1e-2 * np.eye(2)
-    coefficients = np.zeros(2)
+def _logistic(design: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The coefficients of a logistic regression with a faint ridge, [columns], by Newton's method."""
+    ridge = RIDGE * np.eye(design.shape[1])
+    coefficients = np.zeros(design.shape[1])
     for _ in range(30):
         p = 1.0 / (1.0 + np.exp(-design @ coefficients))
         gradient = design.T @ (labels - p) - ridge @ coefficients
@@ -45,4 +78,4 @@ def _logistic(x: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
         coefficients += np.clip(step, -2.0, 2.0)
         if np.abs(step).max() < 1e-9:
             break
-    return float(coefficients[0]), float(coefficients[1])
+    return coefficients

@@ -118,7 +118,7 @@ class InputEncoding:
         _check_parallel(lists)
         lengths = next(iter(lists.values())).lengths if lists else np.zeros(rows, np.int64)
         sequence_numbers = [
-            _signed_log(lists[s.feature].last(self.steps, _floats(lists[s.feature].members), np.float32(np.nan)))
+            signed_log(lists[s.feature].last(self.steps, _floats(lists[s.feature].members), np.float32(np.nan)))
             for s in self.sequence_numbers
         ]
         sequence_codes = [
@@ -228,7 +228,7 @@ def _static_numbers(column: pa.Array, number: NumberInput) -> np.ndarray:
     if number.role == "embedding":
         lists = _ListColumn(column)
         return lists.last(len(number.mean), _floats(lists.members), np.float32(np.nan))
-    return _signed_log(_floats(column))[:, None]
+    return signed_log(_floats(column))[:, None]
 
 
 def _floats(values: pa.Array) -> np.ndarray:
@@ -238,7 +238,8 @@ def _floats(values: pa.Array) -> np.ndarray:
     return floats
 
 
-def _signed_log(values: np.ndarray) -> np.ndarray:
+def signed_log(values: np.ndarray) -> np.ndarray:
+    """sign(x) * log(1 + |x|), which draws in the long tails of counts and sums."""
     return np.sign(values) * np.log1p(np.abs(values))
 
 

@@ -1,4 +1,6 @@
-"""Judge a model on unseen rows beside its baselines: base rate, recency alone, and a simulated shop's truth."""
+"""Judge a model on unseen rows beside its baselines: base rate, recency alone, recency with frequency and money, and a
+simulated shop's truth.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,17 +8,19 @@ from dataclasses import dataclass
 import duckdb
 import numpy as np
 
-from ibis_features import ConfigError, Examples
+from ibis_features import ConfigError, Examples, FeatureSchema
 from ibis_features.examples import LABEL
-from models_ml.baselines import base_rate_scores, single_feature_scores
+from models_ml.baselines import base_rate_scores, regression_scores, single_feature_scores
 from models_ml.curves import Row, best_f1_threshold, confusion, curves, deciles, frequent_values, slices
 from models_ml.evaluation import Metric, difference_interval, evaluate
 from models_ml.spec import PredictionSpec
 from models_ml.trainer import FittedModel
 
 JUDGED = ("validate", "test")
-BASELINES = ("base_rate", "recency")
+BASELINES = ("base_rate", "recency", "rfm")
 """What a version has to beat before it serves. `truth` is no baseline: it is the most that can be known."""
+RFM = ("recency_days", "purchase_count_90d", "purchase_value_90d")
+"""Recency, frequency and money, where `rfm` names no columns of its own."""
 ABOVE = "above_"
 DECIDING = "roc_auc"
 
@@ -53,13 +57,7 @@ def judge(
     for split in JUDGED:
         part = parts[split]
         labels, scores = scored(fitted, part)
-        scored_by = {"model": scores, "base_rate": base_rate_scores(train_labels, len(labels))}
-        if spec.recency in part.schema.names:
-            scored_by["recency"] = single_feature_scores(
-                train.column(spec.recency).to_numpy(zero_copy_only=False),
-                train_labels,
-                part.column(spec.recency).to_numpy(zero_copy_only=False),
-            )
+        scored_by = {"model": scores, **_baseline_scores(train, train_labels, part, spec)}
         if truth is not None:
             true_scores = _truth(con, part, truth)
             if not np.isnan(true_scores).any():
@@ -85,6 +83,20 @@ def judge(
         for table, rows in drawn.items():
             pictures.setdefault(table, []).extend((split, row) for row in rows)
     return Judgement(tuple(metrics), pictures)
+
+
+def rfm_columns(schema: FeatureSchema, spec: PredictionSpec) -> tuple[str, ...]:
+    """The columns of the baseline `rfm`; none where there are fewer than two, since recency alone is a baseline anyway.
+
+    Raises ConfigError where `rfm` names a column that is no number among the features.
+    """
+    numbers = {feature.name for feature in schema.features if feature.role == "number"}
+    if spec.rfm is None:
+        there = tuple(name for name in RFM if name in numbers)
+        return there if len(there) > 1 else ()
+    if odd := [name for name in spec.rfm if name not in numbers]:
+        raise ConfigError(f"rfm names {', '.join(odd)}; it takes features of the SELECT that are numbers")
+    return spec.rfm
 
 
 def check_slices(examples: Examples, spec: PredictionSpec) -> None:
@@ -118,6 +130,24 @@ def scored(fitted: FittedModel, examples: Examples) -> tuple[np.ndarray, np.ndar
         labels.append(batch.column(LABEL).to_numpy(zero_copy_only=False))
         scores.append(fitted.predict(batch))
     return np.concatenate(labels), np.concatenate(scores)
+
+
+def _baseline_scores(
+    train: Examples, train_labels: np.ndarray, part: Examples, spec: PredictionSpec
+) -> dict[str, np.ndarray]:
+    """What each baseline says of the rows of `part`, float32 [rows]; a baseline without its columns is left out."""
+    scored_by = {"base_rate": base_rate_scores(train_labels, part.rows())}
+    if spec.recency in part.schema.names:
+        [then], [now] = (_columns(rows, [spec.recency]).T for rows in (train, part))
+        scored_by["recency"] = single_feature_scores(then, train_labels, now)
+    if names := rfm_columns(part.schema, spec):
+        scored_by["rfm"] = regression_scores(_columns(train, names), train_labels, _columns(part, names))
+    return scored_by
+
+
+def _columns(examples: Examples, names: Sequence[str]) -> np.ndarray:
+    """Numeric columns as float32, [rows, columns], in the order of the batches; NaN where they are missing."""
+    return np.stack([examples.column(name).to_numpy(zero_copy_only=False) for name in names], axis=1)
 
 
 def _texts(examples: Examples, column: str) -> list[str | None]:

@@ -27,7 +27,8 @@ class PredictionSpec:
     rows alone are worth it: {'every': '7 days', 'on_drift': 0.2, 'on_decay': 0.05}. promote: whether a new version
     serves: when_better than its baselines, always, or never but by hand. seed: of all chance. validate_snapshots,
     test_snapshots: how many of the newest labelled snapshots judge the model. recency: the feature whose value alone is
-    a baseline. truth: relation with the true probabilities of a simulated shop, in a column named as the label.
+    a baseline. rfm: the features whose logistic regression is a baseline, None for those of RFM that the SELECT has.
+    truth: relation with the true probabilities of a simulated shop, in a column named as the label.
     leak_check: refuse a feature that tells the label by itself. include_unversioned: train on attributes of which the
     source keeps only the present, too. slices: columns by whose values the model is judged apart.
     """
@@ -47,6 +48,7 @@ class PredictionSpec:
     validate_snapshots: int = 1
     test_snapshots: int = 1
     recency: str = "recency_days"
+    rfm: tuple[str, ...] | None = None
     truth: str | None = None
     leak_check: bool = True
     include_unversioned: bool = False
@@ -86,6 +88,8 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
         _check(config, key, isinstance(config.get(key, True), bool), "true or false")
     _check(config, "params", isinstance(config.get("params") or {}, Mapping), "a mapping of settings")
     columns = {key: config.get(key) or [] for key in ("exclude", "slices")}
+    if config.get("rfm") is not None:
+        columns["rfm"] = config["rfm"]
     for key, names in columns.items():
         _check(config, key, isinstance(names, list) and all(isinstance(n, str) for n in names), "a list of columns")
     _choice(config, "model", tuple(TRAINERS))

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize
 
 from ibis_features import Examples, ExamplesError, read_examples, read_schema
-from models_ml.baselines import base_rate_scores, single_feature_scores
+from models_ml.baselines import RIDGE, base_rate_scores, regression_scores, single_feature_scores
 from models_ml.evaluation import METRICS, difference_interval, evaluate, roc_auc
 from models_ml.leaks import leak_suspects
 
@@ -140,6 +141,43 @@ def test_one_feature_alone_scores_in_the_direction_that_training_rows_show() -> 
 def test_a_feature_that_is_always_missing_scores_the_base_rate() -> None:
     scores = single_feature_scores(np.full(4, np.nan), np.array([0, 1, 0, 0]), np.array([1.0, np.nan]))
     assert scores == pytest.approx([0.25, 0.25])
+
+
+def test_a_regression_is_the_least_of_the_penalised_log_loss_whatever_minimises_it() -> None:
+    draws = np.random.default_rng(5)
+    columns = draws.exponential([30.0, 4.0, 200.0], (900, 3)).astype(np.float32)
+    labels = (draws.random(900) < 1 / (1 + columns[:, 0] / 20)).astype(float)
+    columns[::7, 2] = np.nan
+    columns[5, 1] = np.inf
+    seen, later = columns[:600], columns[600:]
+
+    def rows(values: np.ndarray) -> list[list[float]]:
+        """By hand, a value at a time: 1, each logarithm standardised or 0, and whether the last two are missing."""
+        known = [[np.log(1 + v) for v in column if np.isfinite(v)] for column in seen.T.tolist()]
+        return [
+            [
+                1.0,
+                *(
+                    (np.log(1 + v) - np.mean(k)) / np.std(k) if np.isfinite(v) else 0.0
+                    for v, k in zip(row, known, strict=True)
+                ),
+                *(float(not np.isfinite(v)) for v in row[1:]),
+            ]
+            for row in values.tolist()
+        ]
+
+    def penalised_log_loss(coefficients: np.ndarray) -> float:
+        margins = np.where(labels[:600] == 1, 1, -1) * (np.array(rows(seen)) @ coefficients)
+        return np.logaddexp(0, -margins).sum() + RIDGE / 2 * (coefficients**2).sum()
+
+    best = minimize(penalised_log_loss, np.zeros(6), method="BFGS", options={"gtol": 1e-6}).x
+    expected = 1 / (1 + np.exp(-np.array(rows(later)) @ best))
+    assert regression_scores(seen, labels[:600], later) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_regression_on_columns_that_say_nothing_gives_the_base_rate() -> None:
+    columns, labels = np.full((8, 2), [np.nan, 3.0]), np.array([0, 1, 0, 0] * 2)
+    assert regression_scores(columns, labels, columns) == pytest.approx(np.full(8, 0.25), abs=0.01)
 
 
 def test_features_that_tell_the_label_are_named_and_others_are_not() -> None:

@@ -76,6 +76,37 @@ def test_recency_alone_is_a_baseline_too(con: duckdb.DuckDBPyConnection) -> None
     assert "its AUC less that of recency alone is" in message
 
 
+def test_recency_frequency_and_money_together_are_a_baseline_too(con: duckdb.DuckDBPyConnection) -> None:
+    select = fixed(con)
+    assert predict(con, select, rfm=["noise"]) is None, "one that the model beats"
+    message = predict(con, select, rfm=["heat", "noise"])
+    assert message is None
+    assert statuses(con) == ["active", "candidate"]
+    assert "its AUC less that of rfm alone is" in last_run(con)["reason"]
+
+
+def test_the_baseline_of_recency_frequency_and_money_is_left_out_where_the_select_lacks_them(
+    con: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("udfs.prediction.say", said.append)
+    renamed = "select * rename (heat as purchase_count_90d), noise as recency_days from fixed"
+    fixed(con)
+    for select in ("select * from fixed", renamed):
+        assert predict(con, select, promote="always") is None
+    baselines = con.execute(
+        "select version, list(distinct scored_by order by scored_by) from foretable.metrics "
+        "where scored_by not like 'above%' group by all order by all"
+    ).fetchall()
+    assert baselines == [(1, ["base_rate", "model"]), (2, ["base_rate", "model", "recency", "rfm"])]
+    assert said == [
+        "test: the baseline rfm is left out, since the SELECT lacks recency_days, purchase_count_90d, "
+        "purchase_value_90d; rfm=[…] names others",
+        "test: the baseline rfm reads only recency_days and purchase_count_90d, since the SELECT lacks "
+        "purchase_value_90d; rfm=[…] names others",
+    ]
+
+
 def test_forced_it_serves(con: duckdb.DuckDBPyConnection) -> None:
     fixed(con)
     assert predict(con, UNLEARNABLE, promote="always") is None

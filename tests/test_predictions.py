@@ -72,6 +72,8 @@ def con(warehouse: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         ("select * from fixed", {"horizon_days": "30"}, "config horizon_days='30' is not a whole number above 0"),
         ("select * from fixed", {"horizon_days": "absent"}, "config lacks key 'horizon_days'"),
         ("select * from fixed", {"exclude": ["gone"]}, "exclude names columns that the SELECT does not return: gone"),
+        ("select * from fixed", {"rfm": ["heat", "kind"]}, "rfm names kind; it takes features of the SELECT that are"),
+        ("select * from fixed", {"rfm": "heat"}, "config rfm='heat' is not a list of columns"),
         ("select * from fixed", {"promote": "yes"}, "unknown promote 'yes'; known: when_better, always, never"),
         (
             "select * from fixed",
@@ -319,7 +321,7 @@ def test_the_tiny_shop_is_built_with_all_its_tests(tiny_shop: Shop) -> None:
         "select distinct scored_by from foretable.metrics where split = 'test' order by all"
     ).fetchall()
     assert [row[0] for row in baselines] == [
-        "above_base_rate", "above_recency", "base_rate", "model", "recency", "truth",
+        "above_base_rate", "above_recency", "above_rfm", "base_rate", "model", "recency", "rfm", "truth",
     ]  # fmt: skip
     overlapping = con.execute(
         """

@@ -25,7 +25,7 @@ from ibis_features import (
     read_schema,
 )
 from models_ml.artifact import pack, unpack
-from models_ml.judging import check_slices, judge, not_beaten
+from models_ml.judging import RFM, check_slices, judge, not_beaten, rfm_columns
 from models_ml.leaks import leak_suspects
 from models_ml.registry import (
     ActiveModel,
@@ -100,6 +100,7 @@ def _understand(con: duckdb.DuckDBPyConnection, request: Request) -> _Order:
     check_keys(examples)
     check_labels(examples)
     check_slices(examples, spec)
+    rfm_columns(schema, spec)
     return _Order(spec, examples, newest_snapshot(con, request.building, spec.as_of))
 
 
@@ -313,6 +314,7 @@ def _train(
         progress=progress,
     )
     progress("judging", 0.0)
+    _say_which_rfm(request.name, examples, spec)
     truth = f"{identifier(request.truth_schema)}.{identifier(spec.truth)}" if spec.truth else None
     judgement = judge(con, fitted, spec, parts, truth=truth)
     trained = TrainedVersion(
@@ -334,6 +336,15 @@ def _train(
         trained_at=now(),
     )
     return trained, fitted
+
+
+def _say_which_rfm(name: str, examples: Examples, spec: PredictionSpec) -> None:
+    """Tell what the SELECT lacks for the baseline of recency, frequency and money."""
+    used = rfm_columns(examples.schema, spec)
+    lacking = [column for column in RFM if column not in examples.schema.names]
+    if spec.rfm is None and lacking:
+        regression = f"reads only {' and '.join(used)}" if used else "is left out"
+        say(f"{name}: the baseline rfm {regression}, since the SELECT lacks {', '.join(lacking)}; rfm=[…] names others")
 
 
 def _refuse_leaks(train: Examples) -> None:

@@ -137,6 +137,15 @@ def read_facts(con: duckdb.DuckDBPyConnection, prediction: str) -> Facts:
     )
 
 
+def baseline_words(config: Mapping[str, Any]) -> dict[str, str]:
+    """What people call each baseline."""
+    return {
+        "base_rate": "base rate",
+        "recency": f"{config.get('recency', 'recency')} alone",
+        "rfm": "recency, frequency and money",
+    }
+
+
 def limits(facts: Facts) -> list[str]:
     """What whoever uses the scores should know, a sentence each."""
     config, sentences = facts.config, []
@@ -145,11 +154,13 @@ def limits(facts: Facts) -> list[str]:
         sentences.append(
             f"The test sample is small: {positive:,} rows with a true label. Read the intervals, not the values alone."
         )
+    words = {**baseline_words(config), "base_rate": "the base rate"}
     for baseline in BASELINES:
         above = facts.metrics.get(("test", ABOVE + baseline, "roc_auc"))
         if above and not above["lower"] > 0:
-            word = "the base rate" if baseline == "base_rate" else f"{config.get('recency', 'recency')} alone"
-            sentences.append(f"It is not clearly better than {word}: the interval of the difference in AUC reaches 0.")
+            sentences.append(
+                f"It is not clearly better than {words[baseline]}: the interval of the difference in AUC reaches 0."
+            )
     if config.get("class_weight"):
         sentences.append("It was trained with balanced classes: scores rank rows and are no probabilities.")
     purged = len(facts.split.get("purged", []))

@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from foretable.project import Refusal
 from foretable.reporting import charts
-from foretable.reporting.facts import PARTS, Facts, limits
+from foretable.reporting.facts import PARTS, Facts, baseline_words, limits
 from models_ml.judging import ABOVE
 
 INDEX = "index.html"
@@ -121,6 +121,7 @@ def render_index(listed: Sequence[Facts], linked: set[str]) -> str:
             "file": file_name_of(facts) if file_name_of(facts) in linked else None,
             "auc": facts.metrics.get(("test", "model", "roc_auc")),
             "recency": facts.metrics.get(("test", "recency", "roc_auc")),
+            "rfm": facts.metrics.get(("test", "rfm", "roc_auc")),
         }
         for facts in listed
     ]
@@ -155,12 +156,7 @@ def _parts(facts: Facts) -> list[dict[str, Any]]:
 
 def _scored_by(facts: Facts) -> dict[str, str]:
     """Who scored, with the words over the columns."""
-    words = {
-        "model": facts.model["model"],
-        "base_rate": "base rate",
-        "recency": f"{facts.config.get('recency', 'recency')} alone",
-        "truth": "truth",
-    }
+    words = {"model": facts.model["model"], **baseline_words(facts.config), "truth": "truth"}
     there = {scored_by for _, scored_by, _ in facts.metrics}
     return {scored_by: word for scored_by, word in words.items() if scored_by in there}
 
