@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import duckdb
 
-from foretable.build import Order, last_order
-from foretable.project import Refusal, check_warehouse, find_project
+from foretable.build import Order, order_again
+from foretable.project import Refusal, check_warehouse
 
 REBUILT = ("int_snapshots__grid+",)
 GRID = "cleaning.int_snapshots__grid"
@@ -25,9 +26,7 @@ def backfill_order(warehouse: Path, first: date, last: date) -> Order:
     warehouse = check_warehouse(warehouse)
     if first > last:
         raise Refusal(f"the range is empty: --from {first} lies after --to {last}")
-    known = last_order(warehouse)
-    if not warehouse.is_file() or not known:
-        raise Refusal(f"{warehouse} was not built yet by `foretable build`; build it once, then backfill")
+    order = order_again(warehouse, "backfill")
     with duckdb.connect(str(warehouse)) as con:
         _refuse_beside_the_log(con, first, last)
         con.execute(
@@ -35,15 +34,7 @@ def backfill_order(warehouse: Path, first: date, last: date) -> Order:
             "(from foretable.backfills where first_as_of = $first and last_as_of = $last)",
             {"first": first, "last": last},
         )
-    project = find_project(None if known["project"] == "packaged" else Path(known["project"]))
-    return Order(
-        project=project,
-        warehouse=warehouse,
-        data=Path(known["data"]) if known["data"] else None,
-        vars=known["vars"],
-        select=REBUILT,
-        exclude=LEFT_OUT,
-    )
+    return replace(order, select=REBUILT, exclude=LEFT_OUT)
 
 
 def snapshot_count(warehouse: Path, first: date, last: date) -> int:

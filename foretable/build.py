@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from foretable.project import Project, Refusal, packaged_project
+from foretable.project import Project, Refusal, find_project, packaged_project
 from foretable.sentences import plain, plain_exception
 
 TRAIN = ("when_changed", "always", "never")
@@ -46,7 +46,8 @@ class Screen(Protocol):
 class Order:
     """What to build. `data` is the folder of the raw files; None: as the project says. `vars` go to dbt as they are.
 
-    is_plan: predictions only say what they would do; the order is not the one that later commands go by.
+    is_plan: predictions only say what they would do. folds: they are only cross-validated. Neither is the order that
+    later commands go by.
     """
 
     project: Project
@@ -60,6 +61,7 @@ class Order:
     train: str = TRAIN[0]
     promote: str | None = None
     is_plan: bool = False
+    folds: int | None = None
     threads: int | None = None
     is_tested: bool = True
 
@@ -108,7 +110,7 @@ def run_build(order: Order, screen: Screen) -> Report:
     """
     state = state_folder(order.warehouse)
     state.mkdir(parents=True, exist_ok=True)
-    if not order.is_plan:
+    if not order.is_plan and order.folds is None:
         _remember(order, state)
     with _environment(order), _at_once_on_interrupt(screen):
         screen.say("starting dbt")
@@ -134,6 +136,19 @@ def last_order(warehouse: Path) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
+def order_again(warehouse: Path, verb: str) -> Order:
+    """The order of the last build, all of it; raises Refusal where the warehouse was never built."""
+    known = last_order(warehouse)
+    if not warehouse.is_file() or not known:
+        raise Refusal(f"{warehouse} was not built yet by `foretable build`; build it once, then {verb}")
+    return Order(
+        project=find_project(None if known["project"] == "packaged" else Path(known["project"])),
+        warehouse=warehouse,
+        data=Path(known["data"]) if known["data"] else None,
+        vars=known["vars"],
+    )
+
+
 def _remember(order: Order, state: Path) -> None:
     settings = {**order.project.vars, **order.vars}
     known = {
@@ -153,6 +168,8 @@ def _arguments(order: Order, state: Path) -> list[str]:
         settings["promote"] = order.promote
     if order.is_plan:
         settings["plan"] = True
+    if order.folds is not None:
+        settings["folds"] = order.folds
     if order.data and not order.project.is_packaged:
         settings["data"] = str(order.data.resolve())  # over the project's own var
     arguments = [

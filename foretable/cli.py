@@ -154,6 +154,39 @@ def plan(**chosen: Any) -> None:
     _leave_if_failed(report)
 
 
+@main.command("cross-validate")
+@click.argument("prediction")
+@click.option("--folds", type=click.IntRange(min=2), default=3, show_default=True, help="How many trainings.")
+@options.warehouse
+@options.debug
+def cross_validate(prediction: str, folds: int, warehouse: Path) -> None:
+    """Train and judge a prediction as if the log had ended earlier, several times. What serves stays as it is.
+
+    Each fold is split as a training is, on a longer history than the fold before it; the newest as the next training
+    will be. The test snapshots of two folds lie a horizon apart. The figures stay in foretable.cross_validation.
+
+    \b
+    Examples:
+        foretable cross-validate churn_30d
+        foretable cross-validate churn_30d --folds 5
+    """
+    from foretable.build import order_again, run_build
+    from foretable.cross_validation import show_folds
+    from foretable.predictions import PREDICTIONS, folds_of
+    from foretable.project import check_warehouse
+    from foretable.query import open_reader
+    from foretable.screen import make_screen
+
+    order = order_again(check_warehouse(warehouse), "cross-validate")
+    _refuse_locked(warehouse)
+    asked = replace(order, select=(f"pred__{prediction},{PREDICTIONS}",), is_tested=False, folds=folds)
+    console = _build_console()
+    report = run_build(asked, make_screen(console))
+    _leave_if_failed(report)
+    with open_reader(report.warehouse) as con:
+        show_folds(console, prediction, folds_of(con, report.run_id))
+
+
 @main.command()
 @click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), required=True, metavar="DATE", help="First as_of.")
 @click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), required=True, metavar="DATE", help="Last as_of.")

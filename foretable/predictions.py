@@ -65,8 +65,7 @@ def list_versions(con: duckdb.DuckDBPyConnection, prediction: str) -> list[dict[
     rows = rows_of(
         con,
         """
-        select versions.version, versions.status, versions.model, versions.trained_at, versions.train_rows,
-            metrics.value as roc_auc, metrics.lower as roc_auc_lower, metrics.upper as roc_auc_upper
+        select versions.*, metrics.value as roc_auc, metrics.lower as roc_auc_lower, metrics.upper as roc_auc_upper
         from foretable.versions as versions
         left join foretable.metrics as metrics
             on
@@ -107,6 +106,11 @@ def runs_of(con: duckdb.DuckDBPyConnection, run_id: str) -> list[dict[str, Any]]
 def plans_of(con: duckdb.DuckDBPyConnection, run_id: str) -> list[dict[str, Any]]:
     """What a plan found, one row a prediction, sorted by name."""
     return rows_of(con, "select * from foretable.plans where run_id = ? order by prediction", [run_id])
+
+
+def folds_of(con: duckdb.DuckDBPyConnection, run_id: str) -> list[dict[str, Any]]:
+    """What a cross-validation found, one row a fold, who scored and metric, in its order."""
+    return rows_of(con, "select * from foretable.cross_validation where run_id = ? order by rowid", [run_id])
 
 
 def has_state(con: duckdb.DuckDBPyConnection) -> bool:

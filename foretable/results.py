@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from foretable.predictions import has_state, list_predictions, plans_of, runs_of
 from foretable.project import PACKAGE
 from foretable.query import open_reader
 from foretable.screen import show_table
+from models_ml.trainer import trainer
 
 if TYPE_CHECKING:
     import duckdb
@@ -225,7 +228,21 @@ def version_summary(row: dict[str, Any]) -> dict[str, Any]:
         "trained at": _day(row["trained_at"], 16),
         "train rows": f"{row['train_rows']:,}",
         "test AUC [95%]": _interval(row),
+        "params": changed_params(row),
     }
+
+
+def changed_params(version: Mapping[str, Any]) -> str:
+    """The params of a row of foretable.versions that are not the family's defaults, in words.
+
+    A version that is older than the column `params` tells none.
+    """
+    defaults = trainer(version["model"]).DEFAULT_PARAMS
+    params = json.loads(version.get("params") or "{}")
+    changed = {name: value for name, value in params.items() if value != defaults.get(name)}
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in changed.items()
+    )
 
 
 def comparison_summary(row: dict[str, Any], one: int, other: int) -> dict[str, Any]:

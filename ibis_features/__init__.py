@@ -14,7 +14,7 @@ from ibis_features.online import Lookup
 from ibis_features.rows import Rows
 from ibis_features.schema import Feature, FeatureSchema, read_schema
 from ibis_features.sequences import Sequences, Vocabulary
-from ibis_features.splits import Split, purged_split
+from ibis_features.splits import Split, purged_split, rolling_splits
 from ibis_features.store import FeatureStore
 from ibis_features.store import open_store as open
 from ibis_features.warehouse import connect_backend, open_warehouse
@@ -45,4 +45,5 @@ __all__ = [
     "purged_split",
     "read_examples",
     "read_schema",
+    "rolling_splits",
 ]

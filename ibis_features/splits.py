@@ -43,3 +43,38 @@ def purged_split(
         )
     used = {*train, *validate, *test}
     return Split(tuple(train), tuple(validate), tuple(test), tuple(t for t in snapshots if t not in used))
+
+
+def rolling_splits(
+    labelled: Sequence[datetime],
+    *,
+    horizon_days: int,
+    validate_snapshots: int = 1,
+    test_snapshots: int = 1,
+    folds: int,
+) -> list[Split]:
+    """Purged splits of shorter and shorter histories, the oldest first; the last one is that of the whole history.
+
+    A fold's history ends where the label windows of its test snapshots still lie before the test snapshots of the
+    next fold: no outcome is judged twice. Raises ExamplesError where the history is too short for so many folds.
+    """
+    splits: list[Split] = []
+    history = sorted(set(labelled))
+    while len(splits) < folds:
+        try:
+            split = purged_split(
+                history,
+                horizon_days=horizon_days,
+                validate_snapshots=validate_snapshots,
+                test_snapshots=test_snapshots,
+            )
+        except ExamplesError:
+            if not splits:
+                raise
+            raise ExamplesError(
+                f"the labelled history is long enough for {len(splits)} of {folds} folds, whose test snapshots lie "
+                f"{horizon_days} days apart; ask for fewer, bring a longer log, or start the snapshot grid earlier"
+            ) from None
+        splits.append(split)
+        history = [t for t in history if t + timedelta(days=horizon_days) <= split.test[0]]
+    return splits[::-1]

@@ -33,6 +33,15 @@ class Judgement:
     pictures: Mapping[str, Sequence[tuple[str, Row]]]
 
 
+@dataclass(frozen=True)
+class JudgedPart:
+    """Labels and scores of some rows, [rows] each, and what follows from them: (scored_by, metric)."""
+
+    labels: np.ndarray
+    scores: np.ndarray
+    metrics: tuple[tuple[str, Metric], ...]
+
+
 def judge(
     con: duckdb.DuckDBPyConnection,
     fitted: FittedModel,
@@ -49,25 +58,15 @@ def judge(
     nothing for these rows (a real shop), there is no truth beside the model.
     """
     train = parts["train"]
-    train_labels = train.column(spec.label).to_numpy(zero_copy_only=False)
     metrics: list[tuple[str, str, Metric]] = []
     pictures: dict[str, list[tuple[str, Row]]] = {}
     kept = {column: frequent_values(_texts(train, column)) for column in spec.slices}
     best = None
     for split in JUDGED:
         part = parts[split]
-        labels, scores = scored(fitted, part)
-        scored_by = {"model": scores, **_baseline_scores(train, train_labels, part, spec)}
-        if truth is not None:
-            true_scores = _truth(con, part, truth)
-            if not np.isnan(true_scores).any():
-                scored_by["truth"] = true_scores
-        entities = entity_codes(part)
-        for name, values in scored_by.items():
-            metrics += [(split, name, metric) for metric in evaluate(labels, values, entities=entities, seed=spec.seed)]
-            if name in BASELINES:
-                above = difference_interval(DECIDING, labels, scores, values, entities=entities, seed=spec.seed)
-                metrics.append((split, ABOVE + name, above))
+        judged = judge_part(con, fitted, spec, train, part, truth=truth)
+        labels, scores = judged.labels, judged.scores
+        metrics += [(split, scored_by, metric) for scored_by, metric in judged.metrics]
         if split == "validate":
             best = best_f1_threshold(labels, scores)
         drawn: dict[str, Sequence[Row]] = {
@@ -83,6 +82,33 @@ def judge(
         for table, rows in drawn.items():
             pictures.setdefault(table, []).extend((split, row) for row in rows)
     return Judgement(tuple(metrics), pictures)
+
+
+def judge_part(
+    con: duckdb.DuckDBPyConnection,
+    fitted: FittedModel,
+    spec: PredictionSpec,
+    train: Examples,
+    part: Examples,
+    *,
+    truth: str | None = None,
+) -> JudgedPart:
+    """The metrics of `judge` on one part of the rows; `train` are those that model and baselines learned from."""
+    labels, scores = scored(fitted, part)
+    train_labels = train.column(spec.label).to_numpy(zero_copy_only=False)
+    scored_by = {"model": scores, **_baseline_scores(train, train_labels, part, spec)}
+    if truth is not None:
+        true_scores = _truth(con, part, truth)
+        if not np.isnan(true_scores).any():
+            scored_by["truth"] = true_scores
+    entities = entity_codes(part)
+    metrics: list[tuple[str, Metric]] = []
+    for name, values in scored_by.items():
+        metrics += [(name, metric) for metric in evaluate(labels, values, entities=entities, seed=spec.seed)]
+        if name in BASELINES:
+            above = difference_interval(DECIDING, labels, scores, values, entities=entities, seed=spec.seed)
+            metrics.append((ABOVE + name, above))
+    return JudgedPart(labels, scores, tuple(metrics))
 
 
 def rfm_columns(schema: FeatureSchema, spec: PredictionSpec) -> tuple[str, ...]:

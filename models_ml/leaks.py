@@ -6,7 +6,7 @@ import ibis
 import numpy as np
 import pyarrow as pa
 
-from ibis_features import Examples
+from ibis_features import Examples, ExamplesError
 from ibis_features.examples import LABEL
 from models_ml.evaluation import FORMULAS, NUMBERS_AT_ONCE, roc_auc
 
@@ -35,6 +35,17 @@ def leak_suspects(train: Examples, threshold: float = LEAK_AUC) -> list[tuple[st
         if feature.role == "category":
             aucs[feature.name] = _category_auc(train, feature.name)
     return [(feature.name, aucs[feature.name]) for feature in features if aucs.get(feature.name, 0.0) >= threshold]
+
+
+def refuse_leaks(train: Examples) -> None:
+    """Raises ExamplesError where a feature tells the label by itself on these labelled rows."""
+    suspects = leak_suspects(train)
+    if suspects:
+        found = ", ".join(f"'{feature}' (AUC {auc:.4f})" for feature, auc in suspects)
+        raise ExamplesError(
+            f"a feature tells the label by itself on the training rows: {found}. It most likely reads what happened "
+            "after as_of; leave it out with exclude, or set leak_check=false if it is right"
+        )
 
 
 def telling_columns(table: pa.Table, labels: np.ndarray, threshold: float) -> list[tuple[str, float]]:

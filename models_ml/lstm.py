@@ -18,7 +18,7 @@ from models_ml.network import (
     load_network,
 )
 from models_ml.preconditions import Bounds
-from models_ml.trainer import Progress
+from models_ml.trainer import Observe, Progress
 
 DEFAULT_PARAMS: Mapping[str, Any] = {
     "units": 48,  # of the LSTM
@@ -44,6 +44,14 @@ BOUNDS: Bounds = {
     "patience": (1, 1000),
     "max_rows": (100, 10_000_000),
 }
+SPACE: Mapping[str, Mapping[str, Any]] = {
+    "units": {"low": 16, "high": 128, "log": True},
+    "dense_units": {"low": 16, "high": 128, "log": True},
+    "dropout": {"low": 0.0, "high": 0.5},
+    "learning_rate": {"low": 0.0005, "high": 0.01, "log": True},
+    "weight_decay": {"low": 0.0001, "high": 0.1, "log": True},
+}
+WARM_UP = 2
 
 
 def fit(
@@ -54,6 +62,7 @@ def fit(
     seed: int,
     class_weight: str | None,
     progress: Progress,
+    observe: Observe | None = None,
 ) -> NetworkModel:
     """Train with early stopping on `validate`; see `fit_network` for the rows and the errors.
 
@@ -73,6 +82,7 @@ def fit(
         seed=seed,
         class_weight=class_weight,
         progress=progress,
+        observe=observe,
     )
 
 

@@ -15,7 +15,7 @@ from models_ml.network import (
     load_network,
 )
 from models_ml.preconditions import Bounds
-from models_ml.trainer import Progress
+from models_ml.trainer import Observe, Progress
 
 DEFAULT_PARAMS: Mapping[str, Any] = {
     "units": 128,  # of the first layer; each further layer has half as many
@@ -39,6 +39,14 @@ BOUNDS: Bounds = {
     "patience": (1, 1000),
     "max_rows": (100, 10_000_000),
 }
+SPACE: Mapping[str, Mapping[str, Any]] = {
+    "units": {"low": 32, "high": 256, "log": True},
+    "layers": {"low": 1, "high": 3},
+    "dropout": {"low": 0.0, "high": 0.5},
+    "learning_rate": {"low": 0.0003, "high": 0.01, "log": True},
+    "weight_decay": {"low": 0.0001, "high": 0.1, "log": True},
+}
+WARM_UP = 3
 
 
 def fit(
@@ -49,6 +57,7 @@ def fit(
     seed: int,
     class_weight: str | None,
     progress: Progress,
+    observe: Observe | None = None,
 ) -> NetworkModel:
     """Train with early stopping on `validate`; see `fit_network` for the rows and the errors."""
     if sequences := train.schema.sequences:
@@ -64,6 +73,7 @@ def fit(
         seed=seed,
         class_weight=class_weight,
         progress=progress,
+        observe=observe,
     )
 
 

@@ -22,7 +22,7 @@ from ibis_features import ArtifactError, Examples, FeatureSchema
 from ibis_features.examples import LABEL
 from models_ml.inputs import CategoryInput, Encoded, InputEncoding, blank_encoding, fit_statistics
 from models_ml.preconditions import Bounds, check_params, positive_weight
-from models_ml.trainer import Progress
+from models_ml.trainer import Observe, Progress
 
 ROWS_PER_CALL = 4096
 
@@ -55,6 +55,7 @@ def fit_network(
     seed: int,
     class_weight: str | None,
     progress: Progress,
+    observe: Observe | None = None,
 ) -> "NetworkModel":
     """Train until the log loss on `validate` has not fallen for `patience` epochs; keep the best epoch's weights.
 
@@ -84,6 +85,7 @@ def fit_network(
         weight=weight,
         draws=draws,
         progress=progress,
+        observe=observe,
     )
     return NetworkModel(family, network, encoding, params, train.schema)
 
@@ -225,6 +227,7 @@ def _train(
     weight: float,
     draws: np.random.Generator,
     progress: Progress,
+    observe: Observe | None,
 ) -> None:
     """AdamW with early stopping; leaves the best epoch's weights in the network."""
     keras = import_keras()
@@ -243,6 +246,8 @@ def _train(
             weights = np.where(truth[:, 0] == 1, np.float32(weight), np.float32(1))
             network.train_on_batch(rows.inputs(chosen), truth, sample_weight=weights)
         loss = _log_loss(_all_logits(logits, validate_rows), validate_labels, weight)
+        if observe is not None:
+            observe(epoch, loss)
         if loss < best:
             best, kept, stale = loss, network.get_weights(), 0
         else:

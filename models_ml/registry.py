@@ -45,6 +45,7 @@ class TrainedVersion:
     fingerprint: str
     definition: str
     schema: FeatureSchema
+    params: Mapping[str, Any]
     environment: Mapping[str, str]
     split: Split
     rows: Mapping[str, int]
@@ -166,6 +167,7 @@ def add_version(con: duckdb.DuckDBPyConnection, trained: TrainedVersion) -> int:
             "artifact_sha256": sha256(trained.artifact),
             "target": trained.target,
             "examples": trained.examples,
+            "params": json.dumps(dict(trained.params)),
             "trained_at": trained.trained_at,
         },
     )

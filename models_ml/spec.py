@@ -1,19 +1,19 @@
 """What a prediction's config() may say, parsed and checked. Never evaluated."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
 
 from ibis_features import ConfigError
+from models_ml.search_space import Tune, parse_tune
+from models_ml.spans import parse_span
 from models_ml.trainer import TRAINERS
 
 KINDS = ("binary",)
 RETRAIN = ("when_changed", "always", "never")
 PROMOTE = ("when_better", "always", "never")
 POLICY = "{'every': '7 days', 'on_drift': 0.2, 'on_decay': 0.05}"
-SPANS = re.compile(r"(\d+) (hour|day|week)s?")
 CLASS_WEIGHTS = (None, "balanced")
 
 
@@ -23,14 +23,14 @@ class PredictionSpec:
 
     entity: column of the key. label: column to predict, NULL where not yet known. horizon_days: length of the label's
     window. kind: what the label is. model: the trainer. params: the trainer's own settings. exclude: columns that are
-    not features. class_weight: 'balanced' weighs both classes alike. retrain: when to train; a mapping says when new
-    rows alone are worth it: {'every': '7 days', 'on_drift': 0.2, 'on_decay': 0.05}. promote: whether a new version
-    serves: when_better than its baselines, always, or never but by hand. seed: of all chance. validate_snapshots,
-    test_snapshots: how many of the newest labelled snapshots judge the model. recency: the feature whose value alone is
-    a baseline. rfm: the features whose logistic regression is a baseline, None for those of RFM that the SELECT has.
-    truth: relation with the true probabilities of a simulated shop, in a column named as the label.
-    leak_check: refuse a feature that tells the label by itself. include_unversioned: train on attributes of which the
-    source keeps only the present, too. slices: columns by whose values the model is judged apart.
+    not features. class_weight: 'balanced' weighs both classes alike. tune: search the params. retrain: when to train;
+    a mapping says when new rows alone are worth it: {'every': '7 days', 'on_drift': 0.2, 'on_decay': 0.05}. promote:
+    whether a new version serves: when_better than its baselines, always, or never but by hand. seed: of all chance.
+    validate_snapshots, test_snapshots: how many of the newest labelled snapshots judge the model. recency: the feature
+    whose value alone is a baseline. rfm: the features whose logistic regression is a baseline, None for those of RFM
+    that the SELECT has. truth: relation with the true probabilities of a simulated shop, in a column named as the
+    label. leak_check: refuse a feature that tells the label by itself. include_unversioned: train on attributes of
+    which the source keeps only the present, too. slices: columns by whose values the model is judged apart.
     """
 
     entity: str
@@ -42,6 +42,7 @@ class PredictionSpec:
     params: Mapping[str, Any] | None = None
     exclude: tuple[str, ...] = ()
     class_weight: str | None = None
+    tune: Tune | None = None
     retrain: str | Mapping[str, Any] = "when_changed"
     promote: str = "when_better"
     seed: int = 7
@@ -57,7 +58,7 @@ class PredictionSpec:
     @property
     def every(self) -> timedelta | None:
         """How often new rows alone are worth a training."""
-        return _span(self.policy["every"]) if "every" in self.policy else None
+        return parse_span(self.policy["every"]) if "every" in self.policy else None
 
     @property
     def policy(self) -> Mapping[str, Any]:
@@ -101,23 +102,19 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
     _choice(config, "promote", PROMOTE)
     _choice(config, "class_weight", CLASS_WEIGHTS)
     lists = {key: tuple(dict.fromkeys(names)) for key, names in columns.items()}
-    return PredictionSpec(**{**config, "params": dict(config.get("params") or {}), **lists})
+    parsed = {"params": dict(config.get("params") or {}), "tune": parse_tune(config.get("tune"))}
+    return PredictionSpec(**{**config, **parsed, **lists})
 
 
 def _check_policy(policy: Mapping[str, Any]) -> None:
     if not policy or set(policy) - {"every", "on_drift", "on_decay"}:
         raise ConfigError(f"unknown retrain {dict(policy)!r}; known: {', '.join(RETRAIN)}, {POLICY}")
-    if "every" in policy and _span(policy["every"]) is None:
+    if "every" in policy and parse_span(policy["every"]) is None:
         raise ConfigError(f"config retrain every={policy['every']!r} is not a span such as '12 hours' or '7 days'")
     for key in ("on_drift", "on_decay"):
         bound = policy.get(key, 1)
         if isinstance(bound, bool) or not isinstance(bound, int | float) or not bound > 0:
             raise ConfigError(f"config retrain {key}={bound!r} is not a number above 0")
-
-
-def _span(text: Any) -> timedelta | None:
-    found = SPANS.fullmatch(str(text).strip())
-    return timedelta(**{f"{found[2]}s": int(found[1])}) if found and int(found[1]) else None
 
 
 def _keys(names: list[str]) -> str:

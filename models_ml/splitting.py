@@ -15,4 +15,9 @@ def split_examples(examples: Examples, spec: PredictionSpec) -> tuple[Split, dic
         validate_snapshots=spec.validate_snapshots,
         test_snapshots=spec.test_snapshots,
     )
-    return split, {name: examples.at(split[name]) for name in ("train", "validate", "test")}
+    return split, parts_of(examples, split)
+
+
+def parts_of(examples: Examples, split: Split) -> dict[str, Examples]:
+    """The labelled rows of a split by part: train, validate, test."""
+    return {name: examples.at(split[name]) for name in ("train", "validate", "test")}

@@ -16,6 +16,9 @@ from ibis_features import ConfigError, Examples, FeatureSchema
 Progress = Callable[[str, float], None]
 """Called with a step's name and its share done, 0 to 1."""
 
+Observe = Callable[[int, float], None]
+"""Called after each round or epoch, from 0, with the loss on the validation rows. What it raises ends the training."""
+
 TRAINERS = {
     "xgboost": "models_ml.trees",
     "mlp": "models_ml.mlp",
@@ -45,6 +48,11 @@ class Trainer(Protocol):
     """What a model family's module offers at its top level."""
 
     DEFAULT_PARAMS: Mapping[str, Any]
+    BOUNDS: Mapping[str, tuple[float, float]]
+    SPACE: Mapping[str, Mapping[str, Any]]
+    """What a search looks at where its config does not say: by param, low and high, on a scale of logarithms or not."""
+    WARM_UP: int
+    """How many rounds or epochs a search lets every trial have."""
 
     def fit(
         self,
@@ -55,6 +63,7 @@ class Trainer(Protocol):
         seed: int,
         class_weight: str | None,
         progress: Progress,
+        observe: Observe | None = None,
     ) -> FittedModel:
         """Train with early stopping on `validate`. `params` are already merged over DEFAULT_PARAMS."""
 

@@ -16,7 +16,7 @@ from ibis_features import ArtifactError, Examples, FeatureSchema
 from ibis_features.examples import LABEL
 from models_ml.encoding import MatrixColumn, columns_from_json, columns_to_json, fit_matrix_columns, matrix
 from models_ml.preconditions import Bounds, check_params, positive_weight
-from models_ml.trainer import Progress
+from models_ml.trainer import Observe, Progress
 
 if TYPE_CHECKING:
     import xgboost
@@ -47,6 +47,16 @@ BOUNDS: Bounds = {
     "max_bin": (2, 1024),
     "early_stopping_rounds": (1, 10_000),
 }
+SPACE: Mapping[str, Mapping[str, Any]] = {
+    "max_depth": {"low": 2, "high": 6},
+    "eta": {"low": 0.02, "high": 0.3, "log": True},
+    "min_child_weight": {"low": 1.0, "high": 200.0, "log": True},
+    "subsample": {"low": 0.4, "high": 1.0},
+    "colsample_bytree": {"low": 0.1, "high": 1.0},
+    "reg_lambda": {"low": 0.1, "high": 100.0, "log": True},
+}
+WARM_UP = 100
+"""A small eta looks worse than a large one in its first rounds."""
 PARTS = ("model.ubj", "columns.json")
 ROUNDS_PER_REPORT = 10
 LEAST_MARGIN = -700.0
@@ -61,6 +71,7 @@ def fit(
     seed: int,
     class_weight: str | None,
     progress: Progress,
+    observe: Observe | None = None,
 ) -> "TreesModel":
     """Boost trees on `train` until the log loss on `validate` has stopped falling; keep the rounds up to its least.
 
@@ -95,7 +106,7 @@ def fit(
         evals=[(validate_bins, "validate")],
         early_stopping_rounds=params["early_stopping_rounds"],
         verbose_eval=False,
-        callbacks=[_reporter(progress, params["n_estimators"])],
+        callbacks=[_reporter(progress, observe, params["n_estimators"])],
     )
     progress("training", 1.0)
     return TreesModel(booster[: booster.best_iteration + 1], columns, train.schema)
@@ -190,13 +201,15 @@ def _batch_source(examples: Examples, columns: tuple[MatrixColumn, ...], weight:
     return BatchSource()
 
 
-def _reporter(progress: Progress, rounds: int) -> "xgboost.callback.TrainingCallback":
+def _reporter(progress: Progress, observe: Observe | None, rounds: int) -> "xgboost.callback.TrainingCallback":
     import xgboost
 
     class Reporter(xgboost.callback.TrainingCallback):
         def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
             if epoch % ROUNDS_PER_REPORT == 0:
                 progress("training", epoch / rounds)
+            if observe is not None:
+                observe(epoch, evals_log["validate"]["logloss"][-1])
             return False
 
     return Reporter()

@@ -34,6 +34,7 @@ def predict(
     train: str = "when_changed",
     promote: str | None = None,
     is_plan: bool = False,
+    folds: int | None = None,
     contract: Mapping[str, str] = MappingProxyType({}),
     **config: Any,
 ) -> str | None:
@@ -48,6 +49,7 @@ def predict(
             "train": train,
             "promote": promote,
             "is_plan": is_plan,
+            "folds": folds,
             "sql": select,
             "database": f'"{database}"',
             "building": "main.examples__test__building",

@@ -94,6 +94,19 @@ def test_every_trainer_is_documented_with_its_params_and_their_defaults(model: s
     assert table("docs/trainers.md", model) == {param: default.replace("_", "") for param, default in defaults.items()}
 
 
+def test_what_a_search_looks_at_is_documented() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| `(\w+)` \| ([\d.]+) \| ([\d.]+)( ~)? \|",
+        section("docs/trainers.md", "What a search looks at"),
+        re.MULTILINE,
+    )
+    assert rows == [
+        (model, param, str(one["low"]), str(one["high"]), " ~" if one.get("log") else "")
+        for model in TRAINERS
+        for param, one in trainer(model).SPACE.items()
+    ]
+
+
 def test_every_setting_is_documented() -> None:
     defaults = literal_of("setting_defaults", "defaults", "settings.sql")
     documented = table("docs/raw-contract.md", "Settings")

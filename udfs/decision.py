@@ -28,6 +28,7 @@ class Request:
     `building` holds the SELECT's rows; it becomes `examples` when all has gone well. `train` and `promote` are the
     run's own words, over the prediction's `retrain` and `promote`. `unversioned` names columns that show an attribute
     as it is today. `contract` holds the types that the target promises, by column; none where it promises nothing.
+    `is_plan` asks what a build would do, `folds` for a cross-validation of so many.
     """
 
     name: str
@@ -47,6 +48,11 @@ class Request:
     contract: Mapping[str, str] = field(default_factory=dict)
     promote: str | None = None
     is_plan: bool = False
+    folds: int | None = None
+
+    def truth(self, spec: PredictionSpec) -> str | None:
+        """The quoted name of the relation with the true probabilities; None where there is none."""
+        return f"{identifier(self.truth_schema)}.{identifier(spec.truth)}" if spec.truth else None
 
     def local(self, sql: str) -> str:
         """SQL without the name of the warehouse's catalog, which a copy or another file name would change."""
@@ -63,10 +69,15 @@ class Decision:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a trained model depends on, as hashes: all of it, and all but the labelled rows."""
+    """What a trained model depends on, as hashes: all of it, and all but the labelled rows.
+
+    search: what the best params depend on, so all but the rows and the budget of `tune`. rows: the labelled rows alone.
+    """
 
     whole: str
     definition: str
+    search: str
+    rows: str
 
 
 def decide(
@@ -164,7 +175,7 @@ def fingerprint_of(
     Rows are told by DuckDB's hash(), quick but bound to a DuckDB version: so that version is in the fingerprint, too.
     """
     libraries = {name: version_of(name) for name in ("duckdb", *LIBRARIES[spec.model])}
-    definition = {
+    definition: dict[str, Any] = {
         "sql": request.local(request.sql),
         "config": asdict(replace(spec, retrain="when_changed", promote="always")),
         "schema": schema.to_json(),
@@ -172,7 +183,13 @@ def fingerprint_of(
         "format": FORMAT,
     }
     rows = rows_hash(con, request.building, f"{identifier(schema.label)} is not null")
-    return Fingerprint(_sha256({**definition, "rows": rows}), _sha256(definition))
+    searched = {**definition["config"], "tune": spec.tune and [spec.tune.metric, spec.tune.space]}
+    return Fingerprint(
+        whole=_sha256({**definition, "rows": rows}),
+        definition=_sha256(definition),
+        search=_sha256({**definition, "config": searched}),
+        rows=rows,
+    )
 
 
 def _sha256(state: Mapping[str, Any]) -> str:

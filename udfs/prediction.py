@@ -16,7 +16,6 @@ import duckdb
 from ibis_features import (
     ConfigError,
     Examples,
-    ExamplesError,
     ForetableError,
     check_keys,
     check_labels,
@@ -25,8 +24,10 @@ from ibis_features import (
     read_schema,
 )
 from models_ml.artifact import pack, unpack
+from models_ml.cross_validation import add_fold, check_folds, cross_validate
+from models_ml.fitting import fit_model
 from models_ml.judging import RFM, check_slices, judge, not_beaten, rfm_columns
-from models_ml.leaks import leak_suspects
+from models_ml.leaks import refuse_leaks
 from models_ml.registry import (
     ActiveModel,
     PredictionRun,
@@ -42,17 +43,20 @@ from models_ml.registry import (
 )
 from models_ml.spec import PredictionSpec, parse_spec
 from models_ml.splitting import split_examples
-from models_ml.trainer import FittedModel, Progress, merged_params, trainer
+from models_ml.trainer import FittedModel, Progress, merged_params
+from models_ml.tuning import check_search
 from udfs.decision import Decision, Fingerprint, Request, decide, environment_of, fingerprint_of, rows_hash
 from udfs.progress import report, say
 from udfs.scorers import identifier, refresh
 from udfs.serving import Scoring, exists, newest_snapshot, now, publish_sql, row_count, write_scores
 from udfs.transactions import outside_transaction, transaction
+from udfs.tuning import found_params, searched_params
 from udfs.watching import Watch, write_drift, write_realised
 
 
 def build(con: duckdb.DuckDBPyConnection, request: Mapping[str, Any]) -> None:
-    """Build one prediction on dbt's connection, or with `is_plan` only say what a build would do.
+    """Build one prediction on dbt's connection; with `is_plan` only say what a build would do, and with `folds` only
+    judge what it would train.
 
     A fault that a user can mend is left as a sentence in the temporary table `foretable_outcome`, and nothing else is
     changed; anything unforeseen is raised.
@@ -64,6 +68,8 @@ def build(con: duckdb.DuckDBPyConnection, request: Mapping[str, Any]) -> None:
         try:
             if asked.is_plan:
                 _plan(con, asked)
+            elif asked.folds is not None:
+                _cross_validate(con, asked, report(asked.name))
             else:
                 _build(con, asked, report(asked.name))
         except (ForetableError, duckdb.ConversionException) as error:
@@ -94,6 +100,7 @@ def _understand(con: duckdb.DuckDBPyConnection, request: Request) -> _Order:
     asked_for = {"promote": request.promote} if request.promote else {}
     spec = parse_spec({**request.config, **asked_for})
     merged_params(spec.model, spec.params or {})
+    check_search(spec)
     exclude = (*spec.exclude, *_without_history(con, request, spec))
     schema = read_schema(con, request.building, entity=spec.entity, label=spec.label, as_of=spec.as_of, exclude=exclude)
     examples = read_examples(connect_backend(con), request.building, schema)
@@ -146,6 +153,22 @@ def _plan(con: duckdb.DuckDBPyConnection, request: Request) -> None:
     }
     add_row(con, "plans", plan)
     con.execute(f"drop table {request.building}")
+
+
+def _cross_validate(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress) -> None:
+    """Write into foretable.cross_validation how a training does on so many histories; nothing else is changed."""
+    order = _understand(con, request)
+    spec, folds = order.spec, check_folds(request.folds)
+    fingerprint = fingerprint_of(con, request, spec, order.examples.schema)
+    params = found_params(con, request.name, spec, fingerprint)
+    truth = request.truth(spec)
+    found = list(cross_validate(con, order.examples, spec, params, folds, truth=truth, progress=progress))
+    key = {"run_id": request.run_id, "prediction": request.name, "definition": fingerprint.definition}
+    with transaction(con):
+        for fold in found:
+            add_fold(con, fold, **key, at=now())
+        con.execute(f"drop table {request.building}")
+    progress("done", 1.0)
 
 
 def _build(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress) -> None:
@@ -304,25 +327,19 @@ def _train(
     started = time.monotonic()
     split, parts = split_examples(examples, spec)
     if spec.leak_check:
-        _refuse_leaks(parts["train"])
-    fitted = trainer(spec.model).fit(
-        parts["train"],
-        parts["validate"],
-        params=merged_params(spec.model, spec.params or {}),
-        seed=spec.seed,
-        class_weight=spec.class_weight,
-        progress=progress,
-    )
+        refuse_leaks(parts["train"])
+    params = searched_params(con, request.name, spec, parts, fingerprint, progress=progress)
+    fitted = fit_model(spec, parts, params, progress=progress)
     progress("judging", 0.0)
     _say_which_rfm(request.name, examples, spec)
-    truth = f"{identifier(request.truth_schema)}.{identifier(spec.truth)}" if spec.truth else None
-    judgement = judge(con, fitted, spec, parts, truth=truth)
+    judgement = judge(con, fitted, spec, parts, truth=request.truth(spec))
     trained = TrainedVersion(
         prediction=request.name,
         spec=spec,
         fingerprint=fingerprint.whole,
         definition=fingerprint.definition,
         schema=examples.schema,
+        params=merged_params(spec.model, params),
         environment=environment_of(spec.model),
         split=split,
         rows={name: part.rows() for name, part in parts.items()},
@@ -345,16 +362,6 @@ def _say_which_rfm(name: str, examples: Examples, spec: PredictionSpec) -> None:
     if spec.rfm is None and lacking:
         regression = f"reads only {' and '.join(used)}" if used else "is left out"
         say(f"{name}: the baseline rfm {regression}, since the SELECT lacks {', '.join(lacking)}; rfm=[…] names others")
-
-
-def _refuse_leaks(train: Examples) -> None:
-    suspects = leak_suspects(train)
-    if suspects:
-        found = ", ".join(f"'{feature}' (AUC {auc:.4f})" for feature, auc in suspects)
-        raise ExamplesError(
-            f"a feature tells the label by itself on the training rows: {found}. It most likely reads what happened "
-            "after as_of; leave it out with exclude, or set leak_check=false if it is right"
-        )
 
 
 def _refuse_broken_contract(con: duckdb.DuckDBPyConnection, request: Request) -> None:

@@ -28,6 +28,7 @@
             else var('train', 'when_changed'),
         'promote': var('promote', none),
         'is_plan': var('plan', false),
+        'folds': var('folds', none),
         'sql': sql,
         'database': adapter.quote(this.database),
         'building': building | string,
@@ -65,7 +66,7 @@ class dbtObj:
         {{ exceptions.raise_compiler_error(outcome[0]) }}
     {%- endif -%}
 
-    {% if request['is_plan'] %}
+    {% if request['is_plan'] or request['folds'] is not none %}
         {{ adapter.commit() }}
         {{ return({'relations': []}) }}
     {% endif %}

@@ -65,7 +65,8 @@
         primary key (prediction, version)
     );
     {%- for column, type in {
-        'definition': 'varchar', 'target': 'varchar', 'examples': 'varchar', 'retired_at': 'timestamp'
+        'definition': 'varchar', 'target': 'varchar', 'examples': 'varchar', 'retired_at': 'timestamp',
+        'params': 'json'
     }.items() %}
     alter table foretable.models add column if not exists {{ column }} {{ type }};
     {%- endfor %}
@@ -128,6 +129,41 @@
         lower double,
         upper double,
         row_count bigint not null
+    );
+
+    create table if not exists foretable.cross_validation (
+        run_id varchar not null,
+        prediction varchar not null,
+        definition varchar not null,
+        model varchar not null,
+        fold integer not null,
+        fold_count integer not null,
+        train_from timestamp not null,
+        train_to timestamp not null,
+        validate_as_of timestamp[] not null,
+        test_as_of timestamp[] not null,
+        train_rows bigint not null,
+        scored_by varchar not null,
+        metric varchar not null,
+        value double,
+        lower double,
+        upper double,
+        row_count bigint not null,
+        validated_at timestamp not null
+    );
+
+    create table if not exists foretable.trials (
+        prediction varchar not null,
+        definition varchar not null,
+        rows_hash varchar not null,
+        trial integer not null,
+        params json not null,
+        metric varchar not null,
+        value double,
+        state varchar not null,
+        losses double[] not null,
+        seconds double not null,
+        ended_at timestamp not null
     );
 
     create table if not exists foretable.feature_importance (

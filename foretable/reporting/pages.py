@@ -19,6 +19,7 @@ from markupsafe import Markup
 from foretable.project import Refusal
 from foretable.reporting import charts
 from foretable.reporting.facts import PARTS, Facts, baseline_words, limits
+from foretable.results import changed_params
 from models_ml.judging import ABOVE
 
 INDEX = "index.html"
@@ -107,6 +108,7 @@ def render_report(facts: Facts) -> str:
             confusions=_confusions(facts),
             slices=_slices(facts),
             limits=limits(facts),
+            params=changed_params(facts.model),
             environment=json.loads(facts.model["environment"]),
             config={key: json.dumps(value, ensure_ascii=False) for key, value in facts.config.items()},
         )
