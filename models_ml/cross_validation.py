@@ -9,7 +9,7 @@ import duckdb
 
 from ibis_features import ConfigError, Examples, Split, labelled_snapshots, rolling_splits
 from models_ml.evaluation import Metric
-from models_ml.fitting import fit_model
+from models_ml.fitting import fit_spec
 from models_ml.judging import judge_part
 from models_ml.leaks import refuse_leaks
 from models_ml.spec import PredictionSpec
@@ -57,10 +57,10 @@ def cross_validate(
     )
     for number, split in enumerate(splits, start=1):
         progress_of_fold = _of_fold(progress, number)
-        parts = parts_of(examples, split)
+        parts = parts_of(examples, split, spec)
         if spec.leak_check:
             refuse_leaks(parts["train"])
-        fitted = fit_model(spec, parts, params, progress=progress_of_fold)
+        fitted = fit_spec(spec, parts["train"], parts["validate"], params=params, progress=progress_of_fold)
         progress_of_fold("judging", 0.0)
         judged = judge_part(con, fitted, spec, parts["train"], parts[PART], truth=truth)
         yield Fold(number, len(splits), spec.model, split, parts["train"].rows(), judged.metrics)

@@ -8,18 +8,19 @@ from models_ml.spec import PredictionSpec
 from models_ml.trainer import FittedModel, Observe, Progress, merged_params, trainer
 
 
-def fit_model(
+def fit_spec(
     spec: PredictionSpec,
-    parts: Mapping[str, Examples],
-    params: Mapping[str, Any],
+    train: Examples,
+    validate: Examples,
     *,
+    params: Mapping[str, Any],
     progress: Progress,
     observe: Observe | None = None,
 ) -> FittedModel:
-    """The model trained on `parts["train"]` and stopped by `parts["validate"]`; `params` go over the family's own."""
+    """The model trained on `train` and stopped early by `validate`; `params` go over the family's own."""
     return trainer(spec.model).fit(
-        parts["train"],
-        parts["validate"],
+        train,
+        validate,
         params=merged_params(spec.model, params),
         seed=spec.seed,
         class_weight=spec.class_weight,

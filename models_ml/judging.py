@@ -14,6 +14,7 @@ from models_ml.baselines import base_rate_scores, regression_scores, single_feat
 from models_ml.curves import Row, best_f1_threshold, confusion, curves, deciles, frequent_values, slices
 from models_ml.evaluation import Metric, difference_interval, evaluate
 from models_ml.spec import PredictionSpec
+from models_ml.splitting import HOLDOUT
 from models_ml.trainer import FittedModel
 
 JUDGED = ("validate", "test")
@@ -52,6 +53,8 @@ def judge(
 ) -> Judgement:
     """Metrics of the model and each baseline, with 95% bootstrap intervals over entities, and the model's pictures.
 
+    Entities that were held out are judged apart, as a part of their own, without pictures.
+
     scored_by `above_<baseline>` is the model's AUC less the baseline's, both on the same resampled entities.
 
     `truth` is the quoted name of a relation with the true probabilities, one row an entity and as_of; where it holds
@@ -81,6 +84,9 @@ def judge(
         }
         for table, rows in drawn.items():
             pictures.setdefault(table, []).extend((split, row) for row in rows)
+    if HOLDOUT in parts:
+        unseen = judge_part(con, fitted, spec, train, parts[HOLDOUT], truth=truth)
+        metrics += [(HOLDOUT, scored_by, metric) for scored_by, metric in unseen.metrics]
     return Judgement(tuple(metrics), pictures)
 
 

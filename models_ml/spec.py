@@ -26,11 +26,12 @@ class PredictionSpec:
     not features. class_weight: 'balanced' weighs both classes alike. tune: search the params. retrain: when to train;
     a mapping says when new rows alone are worth it: {'every': '7 days', 'on_drift': 0.2, 'on_decay': 0.05}. promote:
     whether a new version serves: when_better than its baselines, always, or never but by hand. seed: of all chance.
-    validate_snapshots, test_snapshots: how many of the newest labelled snapshots judge the model. recency: the feature
-    whose value alone is a baseline. rfm: the features whose logistic regression is a baseline, None for those of RFM
-    that the SELECT has. truth: relation with the true probabilities of a simulated shop, in a column named as the
-    label. leak_check: refuse a feature that tells the label by itself. include_unversioned: train on attributes of
-    which the source keeps only the present, too. slices: columns by whose values the model is judged apart.
+    validate_snapshots, test_snapshots: how many of the newest labelled snapshots judge the model. holdout: the share
+    of the entities that never train, judged apart. recency: the feature whose value alone is a baseline. rfm: the
+    features whose logistic regression is a baseline, None for those of RFM that the SELECT has. truth: relation with
+    the true probabilities of a simulated shop, in a column named as the label. leak_check: refuse a feature that tells
+    the label by itself. include_unversioned: train on attributes of which the source keeps only the present, too.
+    slices: columns by whose values the model is judged apart.
     """
 
     entity: str
@@ -48,6 +49,7 @@ class PredictionSpec:
     seed: int = 7
     validate_snapshots: int = 1
     test_snapshots: int = 1
+    holdout: float | None = None
     recency: str = "recency_days"
     rfm: tuple[str, ...] | None = None
     truth: str | None = None
@@ -85,6 +87,9 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
             config, key, isinstance(value, int) and not isinstance(value, bool) and value > 0, "a whole number above 0"
         )
     _check(config, "seed", isinstance(config.get("seed", 0), int), "a whole number")
+    holdout = config.get("holdout", 0.1)
+    is_share = isinstance(holdout, float) and 0 < holdout < 1
+    _check(config, "holdout", holdout is None or is_share, "a share between 0 and 1")
     for key in ("leak_check", "include_unversioned"):
         _check(config, key, isinstance(config.get(key, True), bool), "true or false")
     _check(config, "params", isinstance(config.get("params") or {}, Mapping), "a mapping of settings")

@@ -1,11 +1,15 @@
 """The parts of the examples that train, validate and test a prediction."""
 
-from ibis_features import Examples, Split, labelled_snapshots, purged_split
+import ibis.expr.types as ir
+
+from ibis_features import Examples, ExamplesError, Split, labelled_snapshots, purged_split
 from models_ml.spec import PredictionSpec
+
+HOLDOUT = "holdout"
 
 
 def split_examples(examples: Examples, spec: PredictionSpec) -> tuple[Split, dict[str, Examples]]:
-    """The purged split that the spec asks for, and its parts by name: train, validate, test.
+    """The purged split that the spec asks for, and its parts by name, see `parts_of`.
 
     Raises ExamplesError where nothing is labelled, or the labelled history is too short for three parts.
     """
@@ -15,9 +19,33 @@ def split_examples(examples: Examples, spec: PredictionSpec) -> tuple[Split, dic
         validate_snapshots=spec.validate_snapshots,
         test_snapshots=spec.test_snapshots,
     )
-    return split, parts_of(examples, split)
+    return split, parts_of(examples, split, spec)
 
 
-def parts_of(examples: Examples, split: Split) -> dict[str, Examples]:
-    """The labelled rows of a split by part: train, validate, test."""
-    return {name: examples.at(split[name]) for name in ("train", "validate", "test")}
+def parts_of(examples: Examples, split: Split, spec: PredictionSpec) -> dict[str, Examples]:
+    """The labelled rows of a split by part: train, validate, test.
+
+    With `holdout` a share of the entities is in none of these; their rows at the test snapshots are the part `holdout`.
+    Raises ExamplesError where it has no rows.
+    """
+    parts = {name: examples.at(split[name]) for name in ("train", "validate", "test")}
+    if spec.holdout is None:
+        return parts
+    held_out = _hash_is_below(examples, spec.holdout, f"{HOLDOUT}-{spec.seed}")
+    unseen = _filtered(parts["test"], held_out)
+    if not unseen.rows():
+        raise ExamplesError(
+            f"holdout={spec.holdout} leaves no entity with a labelled row at the test snapshots; hold out more"
+        )
+    return {**{name: _filtered(part, ~held_out) for name, part in parts.items()}, HOLDOUT: unseen}
+
+
+def _filtered(examples: Examples, condition: ir.BooleanValue) -> Examples:
+    return Examples(examples.table.filter(condition), examples.schema)
+
+
+def _hash_is_below(examples: Examples, share: float, salt: str) -> ir.BooleanValue:
+    """Is a row's entity among this share of all? Told by its MD5 with a salt, whichever other entities there are."""
+    digest = (f"{salt}-" + examples.table[examples.schema.entity].cast("string")).hexdigest("md5")
+    # Hexadecimal digits of one length sort as the numbers that they write.
+    return digest.substr(0, 8) < f"{round(share * 16**8):08x}"

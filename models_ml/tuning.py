@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ibis_features import ConfigError, Examples
 from models_ml.evaluation import METRICS
-from models_ml.fitting import fit_model
+from models_ml.fitting import fit_spec
 from models_ml.judging import scored
 from models_ml.search_space import LOWER_IS_BETTER, Space, Tune, search_space
 from models_ml.spec import PredictionSpec
@@ -109,7 +109,14 @@ def _run(
 
     value, state = None, PRUNED
     try:
-        fitted = fit_model(spec, parts, {**(spec.params or {}), **params}, progress=progress, observe=observe)
+        fitted = fit_spec(
+            spec,
+            parts["train"],
+            parts["validate"],
+            params={**(spec.params or {}), **params},
+            progress=progress,
+            observe=observe,
+        )
         labels, scores = scored(fitted, parts["validate"])
         value, state = METRICS[spec.tune.metric](labels, scores), COMPLETE
     except optuna.TrialPruned:

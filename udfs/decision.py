@@ -50,7 +50,7 @@ class Request:
     is_plan: bool = False
     folds: int | None = None
 
-    def truth(self, spec: PredictionSpec) -> str | None:
+    def truth_of(self, spec: PredictionSpec) -> str | None:
         """The quoted name of the relation with the true probabilities; None where there is none."""
         return f"{identifier(self.truth_schema)}.{identifier(spec.truth)}" if spec.truth else None
 

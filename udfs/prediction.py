@@ -25,7 +25,7 @@ from ibis_features import (
 )
 from models_ml.artifact import pack, unpack
 from models_ml.cross_validation import add_fold, check_folds, cross_validate
-from models_ml.fitting import fit_model
+from models_ml.fitting import fit_spec
 from models_ml.judging import RFM, check_slices, judge, not_beaten, rfm_columns
 from models_ml.leaks import refuse_leaks
 from models_ml.registry import (
@@ -161,7 +161,7 @@ def _cross_validate(con: duckdb.DuckDBPyConnection, request: Request, progress: 
     spec, folds = order.spec, check_folds(request.folds)
     fingerprint = fingerprint_of(con, request, spec, order.examples.schema)
     params = found_params(con, request.name, spec, fingerprint)
-    truth = request.truth(spec)
+    truth = request.truth_of(spec)
     found = list(cross_validate(con, order.examples, spec, params, folds, truth=truth, progress=progress))
     key = {"run_id": request.run_id, "prediction": request.name, "definition": fingerprint.definition}
     with transaction(con):
@@ -329,10 +329,10 @@ def _train(
     if spec.leak_check:
         refuse_leaks(parts["train"])
     params = searched_params(con, request.name, spec, parts, fingerprint, progress=progress)
-    fitted = fit_model(spec, parts, params, progress=progress)
+    fitted = fit_spec(spec, parts["train"], parts["validate"], params=params, progress=progress)
     progress("judging", 0.0)
     _say_which_rfm(request.name, examples, spec)
-    judgement = judge(con, fitted, spec, parts, truth=request.truth(spec))
+    judgement = judge(con, fitted, spec, parts, truth=request.truth_of(spec))
     trained = TrainedVersion(
         prediction=request.name,
         spec=spec,

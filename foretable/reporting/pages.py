@@ -26,6 +26,11 @@ INDEX = "index.html"
 SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
 FEATURES_DRAWN = 20
 LONGEST_VALUE = 40
+JUDGED_WORDS = {
+    "test": "Test snapshots, which no model has seen",
+    "holdout": "Entities held out of the training, at the test snapshots",
+    "validate": "Validation snapshots, which stopped the training",
+}
 METRIC_WORDS = {
     "roc_auc": ("ROC AUC", "0.5 is chance, 1 is perfect"),
     "pr_auc": ("average precision", "the event rate is chance, 1 is perfect"),
@@ -102,7 +107,8 @@ def render_report(facts: Facts) -> str:
             parts=_parts(facts),
             timeline=Markup(charts.timeline(facts.split, facts.horizon, facts.scored_as_of)),
             scored_by=_scored_by(facts),
-            metrics={split: _metric_rows(facts, split) for split in ("test", "validate")},
+            metrics={split: _metric_rows(facts, split) for split in JUDGED_WORDS},
+            judged_words=JUDGED_WORDS,
             pictures=_pictures(facts),
             importance=Markup(charts.importance(facts.importance[:FEATURES_DRAWN])) if facts.importance else None,
             confusions=_confusions(facts),
