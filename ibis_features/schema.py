@@ -59,6 +59,11 @@ class FeatureSchema:
     def sequences(self) -> list[Feature]:
         return [feature for feature in self.features if feature.is_sequence]
 
+    def is_within(self, other: "FeatureSchema") -> bool:
+        """Do the rows of the other schema have the same keys and label, and every feature with its type?"""
+        same = (self.entity, self.as_of, self.label) == (other.entity, other.as_of, other.label)
+        return same and set(self.features) <= set(other.features)
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

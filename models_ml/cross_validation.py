@@ -12,6 +12,7 @@ from models_ml.evaluation import Metric
 from models_ml.fitting import fit_spec
 from models_ml.judging import judge_part
 from models_ml.leaks import refuse_leaks
+from models_ml.selection import select_features
 from models_ml.spec import PredictionSpec
 from models_ml.splitting import parts_of
 from models_ml.trainer import Progress
@@ -60,7 +61,8 @@ def cross_validate(
         parts = parts_of(examples, split, spec)
         if spec.leak_check:
             refuse_leaks(parts["train"])
-        fitted = fit_spec(spec, parts["train"], parts["validate"], params=params, progress=progress_of_fold)
+        kept, _ = select_features(spec, parts, progress=progress_of_fold)
+        fitted = fit_spec(spec, kept["train"], kept["validate"], params=params, progress=progress_of_fold)
         progress_of_fold("judging", 0.0)
         judged = judge_part(con, fitted, spec, parts["train"], parts[PART], truth=truth)
         yield Fold(number, len(splits), spec.model, split, parts["train"].rows(), judged.metrics)

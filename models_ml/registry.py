@@ -16,6 +16,7 @@ from models_ml.artifact import sha256
 from models_ml.curves import Row
 from models_ml.drift import Drift
 from models_ml.evaluation import Metric
+from models_ml.selection import Verdict
 from models_ml.spec import PredictionSpec
 
 
@@ -45,6 +46,8 @@ class TrainedVersion:
     fingerprint: str
     definition: str
     schema: FeatureSchema
+    selection: Sequence[Verdict]
+    """What each step of `select` said of each feature; `schema` holds those that stayed."""
     params: Mapping[str, Any]
     environment: Mapping[str, str]
     split: Split
@@ -182,6 +185,11 @@ def add_version(con: duckdb.DuckDBPyConnection, trained: TrainedVersion) -> int:
         con.executemany(
             "insert into foretable.feature_importance values (?, ?, ?, ?)",
             [[prediction, version, feature, share] for feature, share in trained.importance.items()],
+        )
+    if trained.selection:
+        con.executemany(
+            "insert into foretable.feature_selection values (?, ?, ?, ?, ?, ?, ?, ?)",
+            [[prediction, version, *asdict(verdict).values()] for verdict in trained.selection],
         )
     for table, rows in trained.pictures.items():
         _add_rows(con, table, prediction, version, rows)

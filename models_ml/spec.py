@@ -7,6 +7,7 @@ from typing import Any
 
 from ibis_features import ConfigError
 from models_ml.search_space import Tune, parse_tune
+from models_ml.select_steps import Step, parse_select
 from models_ml.spans import parse_span
 from models_ml.trainer import TRAINERS
 
@@ -23,15 +24,16 @@ class PredictionSpec:
 
     entity: column of the key. label: column to predict, NULL where not yet known. horizon_days: length of the label's
     window. kind: what the label is. model: the trainer. params: the trainer's own settings. exclude: columns that are
-    not features. class_weight: 'balanced' weighs both classes alike. tune: search the params. retrain: when to train;
-    a mapping says when new rows alone are worth it: {'every': '7 days', 'on_drift': 0.2, 'on_decay': 0.05}. promote:
-    whether a new version serves: when_better than its baselines, always, or never but by hand. seed: of all chance.
-    validate_snapshots, test_snapshots: how many of the newest labelled snapshots judge the model. holdout: the share
-    of the entities that never train, judged apart. recency: the feature whose value alone is a baseline. rfm: the
-    features whose logistic regression is a baseline, None for those of RFM that the SELECT has. truth: relation with
-    the true probabilities of a simulated shop, in a column named as the label. leak_check: refuse a feature that tells
-    the label by itself. include_unversioned: train on attributes of which the source keeps only the present, too.
-    slices: columns by whose values the model is judged apart.
+    not features. class_weight: 'balanced' weighs both classes alike. select: leave features out, one step after
+    another. tune: search the params. retrain: when to train; a mapping says when new rows alone are worth it:
+    {'every': '7 days', 'on_drift': 0.2, 'on_decay': 0.05}. promote: whether a new version serves: when_better than its
+    baselines, always, or never but by hand. seed: of all chance. validate_snapshots, test_snapshots: how many of the
+    newest labelled snapshots judge the model. holdout: the share of the entities that never train, judged apart.
+    recency: the feature whose value alone is a baseline. rfm: the features whose logistic regression is a baseline,
+    None for those of RFM that the SELECT has. truth: relation with the true probabilities of a simulated shop, in a
+    column named as the label. leak_check: refuse a feature that tells the label by itself. include_unversioned: train
+    on attributes of which the source keeps only the present, too. slices: columns by whose values the model is judged
+    apart.
     """
 
     entity: str
@@ -43,6 +45,7 @@ class PredictionSpec:
     params: Mapping[str, Any] | None = None
     exclude: tuple[str, ...] = ()
     class_weight: str | None = None
+    select: tuple[Step, ...] = ()
     tune: Tune | None = None
     retrain: str | Mapping[str, Any] = "when_changed"
     promote: str = "when_better"
@@ -108,6 +111,7 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
     _choice(config, "class_weight", CLASS_WEIGHTS)
     lists = {key: tuple(dict.fromkeys(names)) for key, names in columns.items()}
     parsed = {"params": dict(config.get("params") or {}), "tune": parse_tune(config.get("tune"))}
+    parsed["select"] = parse_select(config.get("select"))
     return PredictionSpec(**{**config, **parsed, **lists})
 
 

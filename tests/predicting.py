@@ -30,6 +30,7 @@ EXAMPLES = """
 def predict(
     con: duckdb.DuckDBPyConnection,
     select: str = EXAMPLES,
+    /,
     *,
     train: str = "when_changed",
     promote: str | None = None,

@@ -101,7 +101,7 @@ def decide(
     if mode == "never":
         if active is None:
             raise ConfigError("it was never trained, and train is 'never'; run once without it")
-        if active.schema != schema:
+        if not active.schema.is_within(schema):
             raise ConfigError(
                 f"the SELECT's features are not those that version {active.version} was trained on "
                 f"({_difference(active.schema, schema)}), and train is 'never'; run once without it"
@@ -114,7 +114,7 @@ def decide(
     if active is None:
         assert candidate is not None
         raise ConfigError(_waiting(request.name, candidate, "was trained on these rows"))
-    if candidate is not None and candidate != active.version and active.schema != schema:
+    if candidate is not None and candidate != active.version and not active.schema.is_within(schema):
         raise ConfigError(
             f"version {active.version} serves, and the SELECT's features are no longer those it was trained on "
             f"({_difference(active.schema, schema)}); {_waiting(request.name, candidate, 'fits them')}"

@@ -41,6 +41,7 @@ from models_ml.registry import (
     read_artifact,
     version_trained_on,
 )
+from models_ml.selection import select_features
 from models_ml.spec import PredictionSpec, parse_spec
 from models_ml.splitting import split_examples
 from models_ml.trainer import FittedModel, Progress, merged_params
@@ -119,7 +120,7 @@ def _decide(con: duckdb.DuckDBPyConnection, request: Request, order: _Order) -> 
     active = active_model(con, request.name)
     candidate = version_trained_on(con, request.name, fingerprint.whole)
     watch = None
-    if active is not None and active.schema == schema:
+    if active is not None and active.schema.is_within(schema):
         watch = Watch(con, active, order.examples, order.newest)
     decision = decide(active, fingerprint, schema, request, spec, candidate=candidate, watch=watch, now=now())
     return _Standing(fingerprint, active, decision)
@@ -185,7 +186,7 @@ def _build(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress)
     objection = _objection(trained, order.spec)
     if objection is None:
         run.serve(trained, fitted, decision, progress)
-    elif active is not None and active.schema == order.examples.schema:
+    elif active is not None and active.schema.is_within(order.examples.schema):
         version = run.keep(trained)
         reason = f"{decision.reason}; version {version} is a candidate: {objection}"
         run.score(active, Decision(True, reason), progress)
@@ -268,7 +269,8 @@ class _Run:
                 ),
                 fitted,
             )
-            write_drift(con, request.name, version, fitted, order.examples, order.newest, now())
+            rows_read = Examples(order.examples.table, fitted.schema)
+            write_drift(con, request.name, version, fitted, rows_read, order.newest, now())
         _refuse_broken_contract(con, request)
         self._keep_examples()
         add_run(
@@ -328,8 +330,9 @@ def _train(
     split, parts = split_examples(examples, spec)
     if spec.leak_check:
         refuse_leaks(parts["train"])
-    params = searched_params(con, request.name, spec, parts, fingerprint, progress=progress)
-    fitted = fit_spec(spec, parts["train"], parts["validate"], params=params, progress=progress)
+    kept, selection = select_features(spec, parts, progress=progress)
+    params = searched_params(con, request.name, spec, kept, fingerprint, progress=progress)
+    fitted = fit_spec(spec, kept["train"], kept["validate"], params=params, progress=progress)
     progress("judging", 0.0)
     _say_which_rfm(request.name, examples, spec)
     judgement = judge(con, fitted, spec, parts, truth=request.truth_of(spec))
@@ -338,7 +341,8 @@ def _train(
         spec=spec,
         fingerprint=fingerprint.whole,
         definition=fingerprint.definition,
-        schema=examples.schema,
+        schema=fitted.schema,
+        selection=selection,
         params=merged_params(spec.model, params),
         environment=environment_of(spec.model),
         split=split,

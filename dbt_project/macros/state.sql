@@ -152,6 +152,17 @@
         validated_at timestamp not null
     );
 
+    create table if not exists foretable.feature_selection (
+        prediction varchar not null,
+        version integer not null,
+        step integer not null,
+        method varchar not null,
+        feature varchar not null,
+        score double not null,
+        is_kept boolean not null,
+        reason varchar not null
+    );
+
     create table if not exists foretable.trials (
         prediction varchar not null,
         definition varchar not null,

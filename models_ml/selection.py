@@ -1,0 +1,172 @@
+"""Leave features out before a training: what each method says of each feature, and why one stays or goes.
+
+Everything is measured on the training rows; permutation and recursive fit models on them and look at the validation
+rows. Embeddings and sequences always stay: the methods judge numbers and categories.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from ibis_features import Examples, Feature
+from ibis_features.examples import LABEL
+from models_ml.association import chi_square, mutual_information, rank_correlations, value_codes
+from models_ml.evaluation import log_loss
+from models_ml.fitting import fit_spec
+from models_ml.select_steps import Step
+from models_ml.spec import PredictionSpec
+from models_ml.trainer import FittedModel, Progress
+
+SAMPLE_ROWS = 50_000
+"""More rows than this tell nothing new of a feature, and hundreds of columns have to fit into memory."""
+DROPPED_A_ROUND = 0.25
+"""Of the features, by recursive, at most."""
+JUDGED_ROLES = ("number", "category")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one step, counted from 1, said of one feature."""
+
+    step: int
+    method: str
+    feature: str
+    score: float
+    is_kept: bool
+    reason: str
+
+
+def select_features(
+    spec: PredictionSpec, parts: Mapping[str, Examples], *, progress: Progress
+) -> tuple[dict[str, Examples], list[Verdict]]:
+    """The parts with the features that stay after all steps of `select`, and what each step said of each feature."""
+    kept, verdicts = dict(parts), []
+    for number, step in enumerate(spec.select, start=1):
+        progress("selecting", (number - 1) / len(spec.select))
+        found = _judged(step, number, spec, kept, progress)
+        verdicts += found
+        gone = {verdict.feature for verdict in found if not verdict.is_kept}
+        kept = {name: _without(part, gone) for name, part in kept.items()}
+    return kept, verdicts
+
+
+def _judged(
+    step: Step, number: int, spec: PredictionSpec, parts: Mapping[str, Examples], progress: Progress
+) -> list[Verdict]:
+    judged = [feature for feature in parts["train"].schema.features if feature.role in JUDGED_ROLES]
+    if step.method == "permutation":
+        scores = _permuted(spec, parts, judged, progress)
+        return _best(step, number, scores, "the validation log-loss rises by {:.5f} when it is shuffled")
+    if step.method == "recursive":
+        return _recursive(step, number, spec, parts, judged, progress)
+    table, labels = _sample(parts["train"], judged, spec)
+    if step.method == "correlation":
+        return _uncorrelated(step, number, table, labels, judged)
+    measure, words = {
+        "mutual_information": (mutual_information, "it tells {:.5f} nats of the label"),
+        "chi_square": (chi_square, "its chi-square with the label is {:.1f}"),
+    }[step.method]
+    scores = {f.name: measure(value_codes(table[f.name].combine_chunks()), labels) for f in judged}
+    return _best(step, number, scores, words)
+
+
+def _best(step: Step, number: int, scores: Mapping[str, float], words: str) -> list[Verdict]:
+    """Keep so many of the highest scores; of equal ones those that come first in the SELECT."""
+    assert step.keep is not None
+    ranked = sorted(scores, key=lambda name: -scores[name])
+    return [
+        Verdict(
+            *(number, step.method, name, scores[name], place <= step.keep),
+            reason=f"{words.format(scores[name])}: place {place} of {len(ranked)}, {step.keep} stay",
+        )
+        for place, name in enumerate(ranked, start=1)
+    ]
+
+
+def _uncorrelated(
+    step: Step, number: int, table: pa.Table, labels: np.ndarray, judged: Sequence[Feature]
+) -> list[Verdict]:
+    """Going down by what the numbers tell of the label, leave out what correlates with one that stays."""
+    numbers = [feature.name for feature in judged if feature.role == "number"]
+    columns = [table[name].combine_chunks() for name in numbers]
+    told = np.array([mutual_information(value_codes(column), labels) for column in columns])
+    correlations = rank_correlations(np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1))
+    verdicts, stay = [], []
+    for place in np.argsort(-told, kind="stable").tolist():
+        rivals = np.abs(correlations[place, stay]) if stay else np.zeros(1)
+        closest = float(rivals.max())
+        is_kept = closest <= step.above
+        rival = numbers[stay[int(rivals.argmax())]] if stay else None
+        reason = f"correlates {closest:.2f} with {rival}" if rival else "tells most of the label"
+        verdicts.append(Verdict(number, step.method, numbers[place], closest, is_kept, reason))
+        if is_kept:
+            stay.append(place)
+    return verdicts
+
+
+def _recursive(
+    step: Step,
+    number: int,
+    spec: PredictionSpec,
+    parts: Mapping[str, Examples],
+    judged: Sequence[Feature],
+    progress: Progress,
+) -> list[Verdict]:
+    """Fit, leave out the quarter that matters least, and fit again, until so many stay."""
+    assert step.keep is not None
+    left, verdicts, scores, rounds = list(judged), [], dict.fromkeys((f.name for f in judged), np.nan), 0
+    while len(left) > step.keep:
+        rounds += 1
+        gone = {verdict.feature for verdict in verdicts}
+        scores = _permuted(spec, {name: _without(part, gone) for name, part in parts.items()}, left, progress)
+        worst = sorted(left, key=lambda feature: scores[feature.name])
+        for feature in worst[: min(len(left) - step.keep, max(1, int(len(left) * DROPPED_A_ROUND)))]:
+            score = scores[feature.name]
+            reason = f"in round {rounds} the validation log-loss rises by {score:.5f} when it is shuffled"
+            verdicts.append(Verdict(number, step.method, feature.name, score, False, reason))
+            left.remove(feature)
+    reason = f"it is left after {rounds} rounds"
+    return [Verdict(number, step.method, f.name, scores[f.name], True, reason) for f in left] + verdicts
+
+
+def _permuted(
+    spec: PredictionSpec, parts: Mapping[str, Examples], judged: Sequence[Feature], progress: Progress
+) -> dict[str, float]:
+    """How much the log-loss on the validation rows rises when a column is shuffled, by feature."""
+    params = spec.params or {}
+    fitted = fit_spec(spec, parts["train"], parts["validate"], params=params, progress=progress)
+    features = parts["validate"].schema.features
+    table, labels = _sample(parts["validate"], features, spec)
+    batch = table.combine_chunks().to_batches()[0]
+    loss = log_loss(labels, fitted.predict(batch))
+    return {f.name: _loss_without(fitted, batch, f.name, labels, spec.seed) - loss for f in judged}
+
+
+def _loss_without(fitted: FittedModel, batch: pa.RecordBatch, name: str, labels: np.ndarray, seed: int) -> float:
+    place = batch.schema.get_field_index(name)
+    order = pa.array(np.random.default_rng(seed).permutation(batch.num_rows))
+    shuffled = batch.set_column(place, name, batch.column(place).take(order))
+    return log_loss(labels, fitted.predict(shuffled))
+
+
+def _sample(examples: Examples, features: Sequence[Feature], spec: PredictionSpec) -> tuple[pa.Table, np.ndarray]:
+    """At most SAMPLE_ROWS rows of these features in the types that models read, and their labels, [rows]."""
+    some = Examples(examples.table, replace(examples.schema, features=tuple(features)))
+    total = examples.rows()
+    kept = np.arange(total)
+    if total > SAMPLE_ROWS:
+        kept = np.sort(np.random.default_rng(spec.seed).choice(total, SAMPLE_ROWS, replace=False))
+    pieces, start = [], 0
+    for batch in some.batches():
+        low, high = np.searchsorted(kept, [start, start + batch.num_rows])
+        pieces.append(batch.take(pa.array(kept[low:high] - start)))
+        start += batch.num_rows
+    table = pa.Table.from_batches(pieces)
+    return table.drop_columns([LABEL]), table[LABEL].to_numpy()
+
+
+def _without(examples: Examples, gone: set[str]) -> Examples:
+    features = tuple(feature for feature in examples.schema.features if feature.name not in gone)
+    return Examples(examples.table, replace(examples.schema, features=features))
