@@ -90,12 +90,15 @@ def _uncorrelated(
 ) -> list[Verdict]:
     """Going down by what the numbers tell of the label, leave out what correlates with one that stays."""
     numbers = [feature.name for feature in judged if feature.role == "number"]
+    if not numbers:
+        return []
     columns = [table[name].combine_chunks() for name in numbers]
     told = np.array([mutual_information(value_codes(column), labels) for column in columns])
     correlations = rank_correlations(np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1))
-    verdicts, stay = [], []
+    verdicts: list[Verdict] = []
+    stay: list[int] = []
     for place in np.argsort(-told, kind="stable").tolist():
-        rivals = np.abs(correlations[place, stay]) if stay else np.zeros(1)
+        rivals = np.abs(correlations[place][stay]) if stay else np.zeros(1)
         closest = float(rivals.max())
         is_kept = closest <= step.above
         rival = numbers[stay[int(rivals.argmax())]] if stay else None
@@ -116,7 +119,9 @@ def _recursive(
 ) -> list[Verdict]:
     """Fit, leave out the quarter that matters least, and fit again, until so many stay."""
     assert step.keep is not None
-    left, verdicts, scores, rounds = list(judged), [], dict.fromkeys((f.name for f in judged), np.nan), 0
+    left, rounds = list(judged), 0
+    scores = dict.fromkeys((feature.name for feature in judged), np.nan)
+    verdicts: list[Verdict] = []
     while len(left) > step.keep:
         rounds += 1
         gone = {verdict.feature for verdict in verdicts}

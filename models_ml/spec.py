@@ -110,8 +110,11 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
     _choice(config, "promote", PROMOTE)
     _choice(config, "class_weight", CLASS_WEIGHTS)
     lists = {key: tuple(dict.fromkeys(names)) for key, names in columns.items()}
-    parsed = {"params": dict(config.get("params") or {}), "tune": parse_tune(config.get("tune"))}
-    parsed["select"] = parse_select(config.get("select"))
+    parsed = {
+        "params": dict(config.get("params") or {}),
+        "select": parse_select(config.get("select")),
+        "tune": parse_tune(config.get("tune")),
+    }
     return PredictionSpec(**{**config, **parsed, **lists})
 
 

@@ -89,7 +89,7 @@ def test_the_baseline_of_recency_frequency_and_money_is_left_out_where_the_selec
     con: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr("udfs.prediction.say", said.append)
+    monkeypatch.setattr("udfs.training.say", said.append)
     renamed = "select * rename (heat as purchase_count_90d), noise as recency_days from fixed"
     fixed(con)
     for select in ("select * from fixed", renamed):

@@ -23,11 +23,9 @@ from ibis_features import (
     read_examples,
     read_schema,
 )
-from models_ml.artifact import pack, unpack
+from models_ml.artifact import unpack
 from models_ml.cross_validation import add_fold, check_folds, cross_validate
-from models_ml.fitting import fit_spec
-from models_ml.judging import RFM, check_slices, judge, not_beaten, rfm_columns
-from models_ml.leaks import refuse_leaks
+from models_ml.judging import check_slices, not_beaten, rfm_columns
 from models_ml.registry import (
     ActiveModel,
     PredictionRun,
@@ -41,17 +39,17 @@ from models_ml.registry import (
     read_artifact,
     version_trained_on,
 )
-from models_ml.selection import select_features
 from models_ml.spec import PredictionSpec, parse_spec
 from models_ml.splitting import split_examples
 from models_ml.trainer import FittedModel, Progress, merged_params
 from models_ml.tuning import check_search
-from udfs.decision import Decision, Fingerprint, Request, decide, environment_of, fingerprint_of, rows_hash
+from udfs.decision import Decision, Fingerprint, Request, decide, fingerprint_of, rows_hash
 from udfs.progress import report, say
 from udfs.scorers import identifier, refresh
 from udfs.serving import Scoring, exists, newest_snapshot, now, publish_sql, row_count, write_scores
+from udfs.training import train
 from udfs.transactions import outside_transaction, transaction
-from udfs.tuning import found_params, searched_params
+from udfs.tuning import found_params
 from udfs.watching import Watch, write_drift, write_realised
 
 
@@ -182,7 +180,7 @@ def _build(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress)
         assert active is not None
         run.score(active, decision, progress)
         return
-    trained, fitted = _train(con, request, order.spec, order.examples, standing.fingerprint, progress)
+    trained, fitted = train(con, request, order.spec, order.examples, standing.fingerprint, progress)
     objection = _objection(trained, order.spec)
     if objection is None:
         run.serve(trained, fitted, decision, progress)
@@ -316,56 +314,6 @@ def _without_history(con: duckdb.DuckDBPyConnection, request: Request, spec: Pre
             "include_unversioned=true takes them in"
         )
     return left_out
-
-
-def _train(
-    con: duckdb.DuckDBPyConnection,
-    request: Request,
-    spec: PredictionSpec,
-    examples: Examples,
-    fingerprint: Fingerprint,
-    progress: Progress,
-) -> tuple[TrainedVersion, FittedModel]:
-    started = time.monotonic()
-    split, parts = split_examples(examples, spec)
-    if spec.leak_check:
-        refuse_leaks(parts["train"])
-    kept, selection = select_features(spec, parts, progress=progress)
-    params = searched_params(con, request.name, spec, kept, fingerprint, progress=progress)
-    fitted = fit_spec(spec, kept["train"], kept["validate"], params=params, progress=progress)
-    progress("judging", 0.0)
-    _say_which_rfm(request.name, examples, spec)
-    judgement = judge(con, fitted, spec, parts, truth=request.truth_of(spec))
-    trained = TrainedVersion(
-        prediction=request.name,
-        spec=spec,
-        fingerprint=fingerprint.whole,
-        definition=fingerprint.definition,
-        schema=fitted.schema,
-        selection=selection,
-        params=merged_params(spec.model, params),
-        environment=environment_of(spec.model),
-        split=split,
-        rows={name: part.rows() for name, part in parts.items()},
-        train_seconds=time.monotonic() - started,
-        artifact=pack(spec.model, fitted),
-        metrics=judgement.metrics,
-        pictures=judgement.pictures,
-        importance=fitted.importance(),
-        target=request.local(request.target),
-        examples=request.local(request.examples),
-        trained_at=now(),
-    )
-    return trained, fitted
-
-
-def _say_which_rfm(name: str, examples: Examples, spec: PredictionSpec) -> None:
-    """Tell what the SELECT lacks for the baseline of recency, frequency and money."""
-    used = rfm_columns(examples.schema, spec)
-    lacking = [column for column in RFM if column not in examples.schema.names]
-    if spec.rfm is None and lacking:
-        regression = f"reads only {' and '.join(used)}" if used else "is left out"
-        say(f"{name}: the baseline rfm {regression}, since the SELECT lacks {', '.join(lacking)}; rfm=[…] names others")
 
 
 def _refuse_broken_contract(con: duckdb.DuckDBPyConnection, request: Request) -> None:
