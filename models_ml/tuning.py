@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from ibis_features import ConfigError, Examples
+import numpy as np
+
+from ibis_features import ConfigError, Examples, ExamplesError
 from models_ml.evaluation import METRICS
 from models_ml.fitting import fit_spec
 from models_ml.judging import scored
@@ -119,6 +121,11 @@ def _run(
         )
         labels, scores = scored(fitted, parts["validate"])
         value, state = METRICS[spec.tune.metric](labels, scores), COMPLETE
+        if np.isnan(value):
+            raise ExamplesError(
+                f"tune metric {spec.tune.metric} is not defined on the validation rows, whose labels are all alike; "
+                "take log_loss, or more validate_snapshots"
+            )
     except optuna.TrialPruned:
         pass
     return Trial(number, dict(params), losses, value, state, time.monotonic() - started)
@@ -136,7 +143,6 @@ def _study(spec: PredictionSpec) -> "optuna.Study":
 
 def _sampler(seed: int, number: int) -> "optuna.samplers.TPESampler":
     """A sampler for one trial: one that has drawn before would draw otherwise after an interruption."""
-    import numpy as np
     import optuna
 
     return optuna.samplers.TPESampler(seed=int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))

@@ -149,7 +149,7 @@ def test_every_state_table_is_documented_with_its_columns() -> None:
 
 
 def test_every_command_is_documented() -> None:
-    documented = re.findall(r"^\| `foretable (\w+)` \|", text_of("docs/command-line.md"), re.MULTILINE)
+    documented = re.findall(r"^\| `foretable ([\w-]+)` \|", text_of("docs/command-line.md"), re.MULTILINE)
     assert sorted(documented) == sorted(main.commands)
 
 

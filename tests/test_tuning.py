@@ -125,6 +125,29 @@ def test_a_trial_that_is_worse_than_most_is_pruned(
     assert params_of(con, 1)["eta"] in (0.05, 0.2, 0.25)
 
 
+def test_a_plan_tells_how_many_trials_are_to_come(con: duckdb.DuckDBPyConnection) -> None:
+    select = fixed(con)
+
+    def plan(trials: int) -> str:
+        assert predict(con, select, tune={**TUNE, "trials": trials}, is_plan=True) is None
+        return con.execute("select reason from foretable.plans order by rowid desc limit 1").fetchone()[0]
+
+    assert plan(3) == "never trained before; a search of at most 3 trials comes first"
+    assert trials(con) == []
+    assert predict(con, select, tune={**TUNE, "trials": 3}) is None
+    assert plan(3) == "nothing changed"
+    assert plan(5).endswith("; a search of at most 2 trials comes first")
+
+
+def test_a_metric_that_the_validation_rows_do_not_define_is_refused(con: duckdb.DuckDBPyConnection) -> None:
+    seen = "as_of = (select max(as_of) - interval 30 days from fixed where bought is not null)"
+    one_kind = f"select * replace (if({seen}, true, bought) as bought) from fixed"
+    fixed(con)
+    message = predict(con, one_kind, tune={**TUNE, "metric": "roc_auc"})
+    assert message is not None
+    assert "tune metric roc_auc is not defined on the validation rows" in message
+
+
 def test_no_trial_begins_after_the_minutes_are_over(con: duckdb.DuckDBPyConnection) -> None:
     assert predict(con, fixed(con), tune={**TUNE, "minutes": 1e-9}) is None
     assert [trial["trial"] for trial in trials(con)] == [0]

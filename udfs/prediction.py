@@ -49,7 +49,7 @@ from udfs.scorers import identifier, refresh
 from udfs.serving import Scoring, exists, newest_snapshot, now, publish_sql, row_count, write_scores
 from udfs.training import train
 from udfs.transactions import outside_transaction, transaction
-from udfs.tuning import found_params
+from udfs.tuning import found_params, trials_left
 from udfs.watching import Watch, write_drift, write_realised
 
 
@@ -134,13 +134,15 @@ def _plan(con: duckdb.DuckDBPyConnection, request: Request) -> None:
         con.rollback()
     is_trained = standing.decision.is_trained
     split, parts = split_examples(order.examples, order.spec) if is_trained else (None, {})
+    left = trials_left(con, request.name, order.spec, standing.fingerprint) if is_trained else 0
+    searching = f"; a search of at most {left} trials comes first" if left else ""
     as_of = identifier(order.spec.as_of)
     plan = {
         "run_id": request.run_id,
         "prediction": request.name,
         "model": order.spec.model,
         "is_trained": is_trained,
-        "reason": standing.decision.reason,
+        "reason": standing.decision.reason + searching,
         "serving_version": standing.active.version if standing.active else None,
         **{f"{part}_rows": parts[part].rows() if split else None for part in ("train", "validate", "test")},
         **{f"{part}_as_of": list(split[part]) if split else None for part in ("train", "validate", "test")},

@@ -56,6 +56,16 @@ def searched_params(
     return found_params(con, prediction, spec, fingerprint)
 
 
+def trials_left(con: duckdb.DuckDBPyConnection, prediction: str, spec: PredictionSpec, fingerprint: Fingerprint) -> int:
+    """How many trials a training would begin with at most; 0 where none is asked for, or a search is still good."""
+    if spec.tune is None:
+        return 0
+    known = newest_search(con, prediction, fingerprint.search)
+    if _is_done(spec, known):
+        return 0
+    return spec.tune.trials - (len(known.trials) if known and known.rows_hash == fingerprint.rows else 0)
+
+
 def _is_done(spec: PredictionSpec, known: KnownSearch | None) -> bool:
     """Has the newest search used up its budget, and is it not too old?"""
     if spec.tune is None or known is None or not spec.tune.is_spent(len(known.trials), known.seconds):
