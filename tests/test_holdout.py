@@ -8,6 +8,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from foretable.reporting.facts import read_facts
+from foretable.reporting.pages import render_report
 from tests.predicting import fixed, predict
 
 
@@ -41,6 +43,19 @@ def test_held_out_entities_are_judged_apart_and_are_in_no_other_part(con: duckdb
     baselines = con.execute("select distinct scored_by from foretable.metrics where split = 'holdout' order by all")
     assert [row[0] for row in baselines.fetchall()] == ["above_base_rate", "base_rate", "model"]
     assert con.execute("select count(*) from pred__test").fetchone() == (120,), "all are scored"
+
+
+def test_the_report_shows_them_beside_the_others(con: duckdb.DuckDBPyConnection) -> None:
+    assert predict(con, fixed(con), holdout=0.3, rfm=["noise", "heat"], promote="always") is None
+    page = render_report(read_facts(con, "test"))
+    shown = page.index("Entities held out of the training, at the test snapshots")
+    assert page.index("Test snapshots, which no model has seen") < shown
+    [auc] = con.execute(
+        "select value from foretable.metrics where split = 'holdout' and scored_by = 'rfm' and metric = 'roc_auc'"
+    ).fetchone()
+    assert f"{auc:.3f}" in page[shown:]
+    assert "recency, frequency and money" in page
+    assert "n_estimators 20" in page
 
 
 def test_nothing_is_learned_from_them(con: duckdb.DuckDBPyConnection) -> None:
