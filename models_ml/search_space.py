@@ -70,7 +70,10 @@ def search_space(model: str, params: Mapping[str, Any], tune: Tune) -> dict[str,
     """
     family = trainer(model)
     if tune.space is None:
-        return {name: one for name, one in family.SPACE.items() if name not in params}
+        own = {name: one for name, one in family.SPACE.items() if name not in params}
+        if not own:
+            raise ConfigError("params sets all that tune would search; leave some out, or name others in tune.space")
+        return own
     merged_params(model, dict.fromkeys(tune.space))
     if both := [name for name in tune.space if name in params]:
         raise ConfigError(f"params sets {', '.join(both)}, which tune.space searches; leave one of the two out")

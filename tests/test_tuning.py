@@ -166,6 +166,13 @@ def test_a_network_is_searched_too(con: duckdb.DuckDBPyConnection) -> None:
     assert [len(trial["losses"]) for trial in trials(con)] == [2, 2]
 
 
+def test_a_config_that_leaves_nothing_to_search_is_refused(con: duckdb.DuckDBPyConnection) -> None:
+    params = {name: one["low"] for name, one in trees.SPACE.items()}
+    message = predict(con, fixed(con), params=params, tune={})
+    assert message is not None
+    assert "params sets all that tune would search" in message
+
+
 @pytest.mark.parametrize("model", TRAINERS)
 def test_the_space_of_a_family_lies_within_its_bounds_and_leaves_out_what_params_sets(model: str) -> None:
     spec = parse_spec({**BINARY, "model": model, "params": {}, "tune": {}})
