@@ -2,9 +2,9 @@
 
 Source: Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks", https://arxiv.org/abs/1703.01365.
 
-The path leads straight from a middle row to the row at hand. The middle row has every number at the training rows' mean
-of its squashed values, nothing missing, every category at its most frequent value, and no step in its sequences. Numbers
-move as they are standardised, categories as their embeddings.
+The path leads straight from a middle row to the row at hand. The middle row has every number at the training rows'
+mean of its squashed values, nothing missing, every category at its most frequent value, and no step in its sequences.
+Numbers move as they are standardised, categories as their embeddings.
 
 A sequence cannot grow bit by bit. So the middle row first gets as many steps as the row has, each of them a middle one;
 what that alone does to the log-odds is shared alike among the sequences. From there the path goes on straight.
@@ -32,9 +32,8 @@ class IntegratedGradients:
     def __init__(self, network: Any, encoding: InputEncoding, features: Sequence[str]) -> None:
         self.encoding = encoding
         self.places = {feature: place for place, feature in enumerate(features)}
-        self.embeddings = {
-            name: np.asarray(network.get_layer(name).embeddings) for name in (*self._names("category"), *self._names("step"))
-        }  # fmt: skip
+        layers = [*self._names("category"), *self._names("step")]
+        self.embeddings = {name: np.asarray(network.get_layer(name).embeddings) for name in layers}
         self.moving = [*(["numbers"] if encoding.number_width else []), *self._names("category")]
         self.moving += [*(["sequence_numbers"] if encoding.sequence_numbers else []), *self._names("step")]
         self._gradients = _gradients_of(network, self.moving, has_mask=self.has_sequences)

@@ -26,7 +26,7 @@ TRAINERS = {
 class FittedModel(Protocol):
     """A trained model.
 
-    base_log_odds: of the row that contributions start from: for trees the training rows' mean, for networks a middle row.
+    base_log_odds: where contributions start from: for trees the training rows' mean, for networks a middle row.
     """
 
     schema: FeatureSchema

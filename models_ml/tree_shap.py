@@ -3,9 +3,9 @@
 Source: Lundberg et al., "From local explanations to global understanding with explainable AI for trees", Nature Machine
 Intelligence 2, 2020, in its path-dependent form, which XGBoost's `pred_contribs` has, too.
 
-XGBoost walks all paths of all trees for every row, which takes 25 times as long as scoring it. Here the leaves of a tree
-are dealt into pieces of at most 8 inner nodes. Which way a row goes at the nodes of a piece is one byte, and what each
-byte adds to each column is reckoned once.
+XGBoost walks all paths of all trees for every row, which takes 25 times as long as scoring it. Here the leaves of a
+tree are dealt into pieces of at most 8 inner nodes. Which way a row goes at the nodes of a piece is one byte, and what
+each byte adds to each column is reckoned once.
 """
 
 import json

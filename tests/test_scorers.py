@@ -94,7 +94,7 @@ def con() -> duckdb.DuckDBPyConnection:
 def test_a_registered_prediction_scores_rows_and_columns(con: duckdb.DuckDBPyConnection) -> None:
     model = trees("a", "b")
     activate(con, "churn", 1, model)
-    assert register(con) == ["score_churn"]
+    assert register(con) == ["score_churn", "explain_churn"]
     assert one(con, "select score_churn({'b': 0.5, 'a': 1, 'extra': 'x'})") == expected(model, 1, 0.5)
     assert one(con, "select score_churn(1, 0.5::decimal(4, 2))") == expected(model, 1, 0.5)
     assert one(con, "select score_churn(b := 0.5, a := true)") == expected(model, 1, 0.5)
@@ -204,7 +204,7 @@ def test_another_version_serves_after_registering_again_on_every_cursor(con: duc
     activate(con, "churn", 1, old)
     register(con)
     cursor = con.cursor()
-    assert create_row_macros(cursor) == ["score_churn"]
+    assert create_row_macros(cursor) == ["score_churn", "explain_churn"]
     assert one(cursor, "select score_churn(1, 2)") == expected(old, 1, 2)
     activate(con, "churn", 2, new)
     refresh(con, "churn")

@@ -166,7 +166,7 @@ def fingerprint_of(
     libraries = {name: version_of(name) for name in ("duckdb", *LIBRARIES[spec.model])}
     definition = {
         "sql": request.local(request.sql),
-        "config": asdict(replace(spec, retrain="when_changed", promote="always")),
+        "config": asdict(replace(spec, retrain="when_changed", promote="always", reasons=0)),
         "schema": schema.to_json(),
         "libraries": libraries,
         "format": FORMAT,

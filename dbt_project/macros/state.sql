@@ -65,7 +65,8 @@
         primary key (prediction, version)
     );
     {%- for column, type in {
-        'definition': 'varchar', 'target': 'varchar', 'examples': 'varchar', 'retired_at': 'timestamp'
+        'definition': 'varchar', 'target': 'varchar', 'examples': 'varchar', 'retired_at': 'timestamp',
+        'base_log_odds': 'double'
     }.items() %}
     alter table foretable.models add column if not exists {{ column }} {{ type }};
     {%- endfor %}
@@ -130,12 +131,20 @@
         row_count bigint not null
     );
 
-    create table if not exists foretable.feature_importance (
+    create table if not exists foretable.importances (
         prediction varchar not null,
         version integer not null,
+        method varchar not null,
         feature varchar not null,
-        gain_share double not null
+        importance double not null
     );
+    {%- set before = {'database': target.database, 'schema': 'foretable', 'identifier': 'feature_importance'} -%}
+    {%- if execute and adapter.get_relation(**before) %}
+    insert into foretable.importances by name
+    select prediction, version, 'gain' as method, feature, gain_share as importance
+    from foretable.feature_importance;
+    drop table foretable.feature_importance;
+    {%- endif %}
 
     create table if not exists foretable.deciles (
         prediction varchar not null,
@@ -231,5 +240,6 @@
         is_scored boolean not null,
         as_of timestamp,
         ended_at timestamp not null
-    )
+    );
+    alter table foretable.runs add column if not exists reasons integer
 {% endmacro %}
