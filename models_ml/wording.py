@@ -70,10 +70,8 @@ def phrase(feature: str, value: str | None, description: str | None = None, *, i
 
 def _by_name(feature: str, value: str | None) -> str | None:
     """Counts and days since the last time, in the families of names that every shop has."""
-    if feature in LAST:
-        return (
-            f"never {LAST[feature]}" if value is None else f"last {LAST[feature]} {_counted(value, 'day', 'days')} ago"
-        )
+    if last := LAST.get(feature):
+        return f"never {last}" if value is None else f"last {last} {_counted(value, 'day', 'days')} ago"
     window = WINDOW.fullmatch(feature)
     if window is None or value is None:
         return None

@@ -159,7 +159,7 @@ def test_importance_is_told_by_every_method_and_the_signal_stands_first(con: duc
         assert least >= 0 or method == "permutation"
         assert most > 0.01
     contributions = con.execute(
-        f"""
+        """
         with reasons as (select unnest(explain_test(examples), max_depth := 2)
             from examples__test as examples where as_of = '2025-05-01'::timestamp)
         select feature, sum(abs(contribution)) / 120 from reasons group by feature order by feature

@@ -1,8 +1,9 @@
 """Scorers: trained models as SQL functions of a live connection.
 
 A scorer is an Arrow UDF, `<name>__columns(f1, …, fn)`, and a temp macro `<name>` over it, which takes a whole row or
-the features one by one. An explainer is the same with another answer: the reasons of the score. A UDF belongs to the database instance and is seen by all its cursors; a temp macro belongs
-to one cursor. UDFs are gone when the instance closes.
+the features one by one. An explainer is the same with another answer: the reasons of the score. A UDF belongs to the
+database instance and is seen by all its cursors; a temp macro belongs to one cursor. UDFs are gone when the instance
+closes.
 """
 
 import contextlib
@@ -344,7 +345,7 @@ def _create_function(con: duckdb.DuckDBPyConnection, instance: _Instance, slot: 
             slot.function,
             answered,
             types,  # type: ignore[arg-type]
-            slot.answer.sql_type,  # type: ignore[arg-type]
+            slot.answer.sql_type,
             type=PythonUDFType.ARROW,
             null_handling=FunctionNullHandling.SPECIAL,
         )

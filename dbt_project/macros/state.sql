@@ -138,13 +138,14 @@
         feature varchar not null,
         importance double not null
     );
-    {%- set before = {'database': target.database, 'schema': 'foretable', 'identifier': 'feature_importance'} -%}
-    {%- if execute and adapter.get_relation(**before) %}
+    -- Up to 0.1 the shares of the gain had a table of their own; it is made here where it is not, to be moved all the same.
+    create table if not exists foretable.feature_importance (
+        prediction varchar, version integer, feature varchar, gain_share double
+    );
     insert into foretable.importances by name
     select prediction, version, 'gain' as method, feature, gain_share as importance
     from foretable.feature_importance;
     drop table foretable.feature_importance;
-    {%- endif %}
 
     create table if not exists foretable.deciles (
         prediction varchar not null,
