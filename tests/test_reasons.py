@@ -14,6 +14,8 @@ import udfs
 from ibis_features.catalog import descriptions_of
 from models_ml.wording import amount, phrase
 from tests.predicting import fixed, last_run, predict, version_count
+from udfs.answers import REASONS
+from udfs.lifecycle import promote
 
 SELECT = """
     select *, heat::int % 3 = 0 as is_odd, if(user_id = 'u9', null, heat * 2)::float as twice,
@@ -125,7 +127,7 @@ def test_other_reasons_are_written_without_a_training(con: duckdb.DuckDBPyConnec
     assert "reasons" not in columns()
     assert predict(con, SELECT, reasons=1, promote="always") is None
     assert predict(con, SELECT, reasons=1, promote="never", seed=8) is None
-    udfs.lifecycle.promote(con, "test", 2)
+    promote(con, "test", 2)
     assert con.execute("select distinct version, len(reasons) from pred__test").fetchall() == [(2, 1)]
 
 
@@ -138,7 +140,7 @@ def test_what_is_no_number_of_reasons_is_refused(con: duckdb.DuckDBPyConnection,
 
 def test_a_contract_may_promise_the_reasons(con: duckdb.DuckDBPyConnection) -> None:
     contract = {name: kind for name, kind, *_ in con.execute("describe pred__test").fetchall()}
-    assert contract["reasons"] == "STRUCT(feature VARCHAR, value VARCHAR, contribution DOUBLE, sentence VARCHAR)[]"
+    assert duckdb.sqltype(contract["reasons"]) == duckdb.sqltype(REASONS)
     promised = {
         **contract,
         "reasons": "struct(feature varchar, value varchar, contribution double, sentence varchar)[]",
@@ -184,10 +186,19 @@ def test_a_network_has_reasons_and_importances_too(con: duckdb.DuckDBPyConnectio
     assert methods == [("contribution",), ("permutation",)]
     [(off, most)] = con.execute(
         f"""
-        select max(abs(base_log_odds + list_sum([reason.contribution for reason in explain_test(examples)])
-            - ln(pred.score::double / (1 - pred.score)))), max(len(reasons))
-        from {ROWS}
-        inner join foretable.versions as versions on versions.version = pred.version
+        with explained as (
+            select explain_test(examples) as everything, pred.score::double as score, reasons, pred.version
+            from {ROWS}
+        )
+
+        select
+            max(abs(
+                base_log_odds + list_sum(list_transform(everything, lambda r: r.contribution))
+                - ln(score / (1 - score))
+            )),
+            max(len(reasons))
+        from explained
+        inner join foretable.versions as versions on explained.version = versions.version
         """
     ).fetchall()
     assert off < 1e-4
