@@ -65,13 +65,16 @@ def refresh(con: duckdb.DuckDBPyConnection, prediction: str) -> None:
         _register(con, model, reserved=_reserved(everything))
 
 
-def create_row_macros(cursor: duckdb.DuckDBPyConnection) -> list[str]:
-    """Create the macros of the scorers that some connection of this database has registered, on this cursor."""
+def create_row_macros(cursor: duckdb.DuckDBPyConnection, *, explainers: bool = True) -> list[str]:
+    """Create the macros of what some connection of this database has registered, on this cursor.
+
+    A macro over hundreds of features takes 10 ms: without `explainers` there are half as many.
+    """
     database, instance = _current_database(cursor), _instance(cursor)
     instance.remember(cursor)
     created = []
     for model in _serving(cursor, None):
-        for name in _macro_names(model.prediction):
+        for name in _macro_names(model.prediction)[: 2 if explainers else 1]:
             slots = [slot for slot in instance.slots.values() if slot.serves((database, name), model.schema.features)]
             if slots:
                 _create_macro(cursor, name, slots[0])
