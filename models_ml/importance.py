@@ -33,10 +33,13 @@ class Importance:
 
 
 def importances(fitted: FittedModel, test: Examples, *, seed: int) -> list[Importance]:
-    """All methods that the family and the rows allow, each with the most important feature first.
+    """All methods that the family and the rows allow, each with the most important feature first; none where the model
+    tells no contributions.
 
     The rows are samples of the test rows, by whole entities.
     """
+    if not fitted.tells_contributions:
+        return []
     by_gain = [Importance("gain", feature, share) for feature, share in fitted.importance().items()]
     by_contribution = by_contributions(fitted, test.sample(CONTRIBUTION_ROWS))
     top = [one.feature for one in by_contribution[:PERMUTED_FEATURES]]

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from ibis_features import ConfigError
 from models_ml.inputs import FIRST_KNOWN, NULL, UNKNOWN, CategoryInput, Encoded, InputEncoding
 
 ROWS_PER_CALL = 1024
@@ -27,7 +26,7 @@ Inputs = dict[str, np.ndarray]
 
 
 class IntegratedGradients:
-    """Contributions of one network. Raises ConfigError on a backend other than TensorFlow."""
+    """Contributions of one network, on TensorFlow."""
 
     def __init__(self, network: Any, encoding: InputEncoding, features: Sequence[str]) -> None:
         self.encoding = encoding
@@ -133,12 +132,6 @@ def _gradients_of(
 ) -> Callable[[Mapping[str, np.ndarray], np.ndarray], tuple[np.ndarray, list[np.ndarray]]]:
     """From the inputs as numbers, and the mask, to the logits, float64 [rows], and their slopes by each input."""
     import keras
-
-    if keras.backend.backend() != "tensorflow":
-        raise ConfigError(
-            f"the contributions to a network's score need TensorFlow, and KERAS_BACKEND is {keras.backend.backend()}; "
-            "unset it, or leave `reasons` out of the config"
-        )
     import tensorflow as tf
 
     tensors = [network.input[name] if name in network.input else network.get_layer(name).output for name in moving]

@@ -135,6 +135,10 @@ class NetworkModel:
         """Integrated gradients in log-odds, float64 [rows, features]; with `base_log_odds` they add up to the logit."""
         return self._gradients.contributions(self.encoding.encode(batch))
 
+    @property
+    def tells_contributions(self) -> bool:
+        return import_keras().backend.backend() == "tensorflow"
+
     @cached_property
     def base_log_odds(self) -> float:
         """Of the middle row: numbers at their mean, nothing missing, the most frequent categories, no sequence."""

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ibis_features import Feature
+from ibis_features import ConfigError, Feature
 from models_ml.trainer import FittedModel
 from models_ml.wording import amount, phrase
 
@@ -23,8 +23,10 @@ def reasons(
     """For each row its `most` reasons (None: all), the largest by size first, equal ones by the order of the features.
 
     A feature that adds nothing is no reason, so that a list may be shorter. `descriptions` is what the words of a
-    sentence come from, by feature. Values are texts, NULL where the feature is missing.
+    sentence come from, by feature. Values are texts, NULL where the feature is missing. Raises ConfigError as
+    `check_reasons` does.
     """
+    check_reasons(model)
     contributions = model.contributions(batch)
     places = _largest(np.ascontiguousarray(np.abs(contributions)), most)  # [rows, most]
     sizes = np.take_along_axis(contributions, places, axis=1)
@@ -36,6 +38,15 @@ def reasons(
     structs = pa.StructArray.from_arrays([names.take(features), values, pa.array(added), sentences], fields=[*REASON])
     offsets = np.concatenate([[0], np.cumsum(is_reason.sum(axis=1))])
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs)
+
+
+def check_reasons(model: FittedModel) -> None:
+    """Raises ConfigError where the model tells no contributions."""
+    if not model.tells_contributions:
+        raise ConfigError(
+            "the reasons of a network need TensorFlow, and KERAS_BACKEND names another backend; unset it, or leave "
+            "`reasons` out of the config"
+        )
 
 
 def _largest(sizes: np.ndarray, most: int | None) -> np.ndarray:

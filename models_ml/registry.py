@@ -56,8 +56,8 @@ class TrainedVersion:
     pictures: Mapping[str, Sequence[tuple[str, Row]]]
     """(split, row) of what was drawn of the model alone, by table: deciles, curves, confusion, slices."""
     importances: Sequence[Importance]
-    base_log_odds: float
-    """What the contributions to a score start from."""
+    base_log_odds: float | None
+    """What the contributions to a score start from; None where the model tells none."""
     target: str
     examples: str
     trained_at: datetime

@@ -27,12 +27,16 @@ class FittedModel(Protocol):
     """A trained model.
 
     base_log_odds: where contributions start from: for trees the training rows' mean, for networks a middle row.
+    tells_contributions: whether they can be told here; a network needs TensorFlow for its gradients.
     """
 
     schema: FeatureSchema
 
     @property
     def base_log_odds(self) -> float: ...
+
+    @property
+    def tells_contributions(self) -> bool: ...
 
     def predict(self, batch: pa.RecordBatch) -> np.ndarray:
         """Score rows whose columns are those of `Examples.batches` (any order, extra ones ignored).

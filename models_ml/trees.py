@@ -164,6 +164,10 @@ class TreesModel:
         np.add.at(out, [places[column.feature] for column in self.columns], of_columns)
         return out.T
 
+    @property
+    def tells_contributions(self) -> bool:
+        return True
+
     @cached_property
     def base_log_odds(self) -> float:
         """The mean margin of the training rows, as the trees' weights have it."""

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from ibis_features import ArtifactError, ConfigError, Examples, ExamplesError, read_examples, read_schema
 from models_ml.encoding import matrix
 from models_ml.evaluation import log_loss, roc_auc
+from models_ml.importance import importances
+from models_ml.reasons import reasons
 from models_ml.trainer import TRAINERS, FittedModel, merged_params, trainer
 
 STATIC = """
@@ -321,6 +323,13 @@ def test_the_gradients_along_the_path_nearly_add_up_by_themselves(
     missing = np.abs(bare.sum(axis=1) - whole) / np.abs(bare).sum(axis=1)
     assert missing.mean() < 0.01
     assert missing.max() < 0.05
+
+
+def test_another_backend_tells_no_reasons_and_says_so(fitted: Any, batches: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    with pytest.raises(ConfigError, match="the reasons of a network need TensorFlow"):
+        reasons(fitted["mlp"], batches["mlp"], 3, {})
+    assert importances(fitted["mlp"], _parts("mlp")[1], seed=1) == []
 
 
 def test_trees_deeper_than_the_sql_scorer_holds_are_refused() -> None:

@@ -332,7 +332,7 @@ def _train(
         metrics=judgement.metrics,
         pictures=judgement.pictures,
         importances=importances(fitted, parts["test"], seed=spec.seed),
-        base_log_odds=fitted.base_log_odds,
+        base_log_odds=fitted.base_log_odds if fitted.tells_contributions else None,
         target=request.local(request.target),
         examples=request.local(request.examples),
         trained_at=now(),

@@ -7,6 +7,7 @@ import duckdb
 
 from ibis_features import Examples
 from ibis_features.catalog import descriptions_of, read_manifest
+from models_ml.reasons import check_reasons
 from models_ml.trainer import FittedModel
 from models_ml.trees import TreesModel
 from udfs.answers import explanation
@@ -49,6 +50,7 @@ def write_scores(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: Fitte
     explainer = f"foretable_new_reasons__{scoring.prediction}"
     explained = listed = ""
     if scoring.reasons:
+        check_reasons(fitted)
         described = descriptions_of(read_manifest(con), f"pred__{scoring.prediction}")
         create_scorer(
             con, explainer, fitted.schema, lambda: fitted, explanation(lambda: described, most=scoring.reasons)
