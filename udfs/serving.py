@@ -45,17 +45,15 @@ def publish_sql(con: duckdb.DuckDBPyConnection, name: str, fitted: FittedModel, 
 
 def write_scores(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedModel) -> int:
     """Write the target table and the log from the rows of the newest snapshot; return their number."""
-    scorer = f"foretable_new__{scoring.prediction}"
-    create_scorer(con, scorer, fitted.schema, lambda: fitted)
-    explainer = f"foretable_new_reasons__{scoring.prediction}"
+    scorer, explainer = (f"foretable_new{part}__{scoring.prediction}" for part in ("", "_reasons"))
     explained = listed = ""
     if scoring.reasons:
         check_reasons(fitted)
         described = descriptions_of(read_manifest(con), f"pred__{scoring.prediction}")
-        create_scorer(
-            con, explainer, fitted.schema, lambda: fitted, explanation(lambda: described, most=scoring.reasons)
-        )
+        answer = explanation(lambda: described, most=scoring.reasons)
+        create_scorer(con, explainer, fitted.schema, lambda: fitted, answer)
         explained, listed = f", {identifier(explainer)}(examples) as reasons", ", scored.reasons"
+    create_scorer(con, scorer, fitted.schema, lambda: fitted)
     entity, as_of = identifier(scoring.entity), identifier(scoring.as_of)
     try:
         con.execute(f"drop table if exists {scoring.target}")

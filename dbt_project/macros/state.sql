@@ -138,14 +138,7 @@
         feature varchar not null,
         importance double not null
     );
-    -- Up to 0.1 the shares of the gain had a table of their own; it is made here where it is not, to be moved all the same.
-    create table if not exists foretable.feature_importance (
-        prediction varchar, version integer, feature varchar, gain_share double
-    );
-    insert into foretable.importances by name
-    select prediction, version, 'gain' as method, feature, gain_share as importance
-    from foretable.feature_importance;
-    drop table foretable.feature_importance;
+    {{ foretable.move_state() }}
 
     create table if not exists foretable.deciles (
         prediction varchar not null,
@@ -242,5 +235,7 @@
         as_of timestamp,
         ended_at timestamp not null
     );
-    alter table foretable.runs add column if not exists reasons integer
+    {%- for column, type in {'reasons': 'integer'}.items() %}
+    alter table foretable.runs add column if not exists {{ column }} {{ type }};
+    {%- endfor %}
 {% endmacro %}
