@@ -27,12 +27,13 @@ def sql(query: str, form: str, out: Path | None, limit: int | None, warehouse: P
     """Run SQL on the warehouse, read-only. With `-` the SQL is read from standard input.
 
     pred__x are the scores, features__user what they were made from, scores.x(features) and score_x(features) score any
-    row with those columns.
+    row with those columns, and explain_x(features) gives the reasons.
 
     \b
     Examples:
         foretable sql "select user_id, score from pred__purchase_30d order by score desc limit 5"
         foretable sql "select user_id, score_purchase_30d(features) from features__user as features limit 5"
+        foretable sql "select user_id, explain_churn_30d(features)[1].sentence from features__user as features limit 5"
         foretable sql "from pred__churn_30d" --format csv --out churn.csv
         foretable sql - < question.sql
     """
@@ -99,7 +100,7 @@ def predictions(form: str, warehouse: Path) -> None:
 
 
 def _register(con: Any) -> None:
-    """score_x for every prediction; a file without any is still worth asking."""
+    """score_x and explain_x for every prediction; a file without any is still worth asking."""
     from models_ml.registry import has_registry
     from udfs import register
 

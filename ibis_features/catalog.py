@@ -103,6 +103,18 @@ def list_features(tables: Mapping[str, FeatureTable], manifest: Manifest | None)
     return listed
 
 
+def descriptions_of(manifest: Manifest | None, model: str) -> dict[str, str]:
+    """What is said of the columns that a dbt model reads, by column; of a name that several tables have, the first."""
+    nodes = manifest["nodes"] if manifest else {}
+    key = next((key for key, node in nodes.items() if _relation_name(node) == model), None)
+    described: dict[str, str] = {}
+    for parent in (nodes[key].get("depends_on") or {}).get("nodes", []) if key else []:
+        for column, said in nodes.get(parent, {}).get("columns", {}).items():
+            if said.get("description"):
+                described.setdefault(column, said["description"])
+    return described
+
+
 def _relation_name(node: Mapping[str, Any]) -> str:
     return str(node.get("alias") or node["name"])
 

@@ -39,6 +39,14 @@ class Examples:
         """The examples of these snapshots, labelled or not."""
         return Examples(self.table.filter(self.table[self.schema.as_of].isin(list(snapshots))), self.schema)
 
+    def sample(self, most: int) -> "Examples":
+        """About `most` rows, by whole entities: the same ones each time."""
+        rows = self.rows()
+        if rows <= most:
+            return self
+        entity = self.table[self.schema.entity]
+        return Examples(self.table.filter(entity.hash().abs() % 1_000_000 < int(1_000_000 * most / rows)), self.schema)
+
     def readable(self) -> ir.Table:
         """The features in the types that models read: float32, string, or a list of one of them; and the label.
 

@@ -105,12 +105,7 @@ def _missing_shares(counts: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def _sample(examples: Examples, schema: FeatureSchema) -> pa.Table:
-    """Some rows, by whole entities: the same ones each time."""
-    rows = examples.rows()
-    table = examples.table
-    if rows > SAMPLE_ROWS:
-        table = table.filter(table[schema.entity].hash().abs() % 1_000_000 < int(1_000_000 * SAMPLE_ROWS / rows))
-    return Examples(table, schema).readable().to_pyarrow()
+    return Examples(examples.sample(SAMPLE_ROWS).table, schema).readable().to_pyarrow()
 
 
 def _numbers(table: pa.Table, name: str) -> np.ndarray:

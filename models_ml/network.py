@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ import pyarrow as pa
 from ibis_features import ArtifactError, Examples, FeatureSchema
 from ibis_features.examples import LABEL
 from models_ml.inputs import CategoryInput, Encoded, InputEncoding, blank_encoding, fit_statistics
+from models_ml.integrated_gradients import IntegratedGradients
 from models_ml.preconditions import Bounds, check_params, positive_weight
 from models_ml.trainer import Observe, Progress
 
@@ -130,6 +132,24 @@ class NetworkModel:
         if not batch.num_rows:
             return np.empty(0, np.float32)
         return _probabilities(_all_logits(self._logits, self.encoding.encode(batch)))
+
+    def contributions(self, batch: pa.RecordBatch) -> np.ndarray:
+        """Integrated gradients in log-odds, float64 [rows, features]; with `base_log_odds` they add up to the logit."""
+        return self._gradients.contributions(self.encoding.encode(batch))
+
+    @property
+    def tells_contributions(self) -> bool:
+        return import_keras().backend.backend() == "tensorflow"
+
+    @cached_property
+    def base_log_odds(self) -> float:
+        """Of the middle row: numbers at their mean, nothing missing, the most frequent categories, no sequence."""
+        return self._gradients.base
+
+    @cached_property
+    def _gradients(self) -> IntegratedGradients:
+        with BUILDING:
+            return IntegratedGradients(self.network, self.encoding, self.schema.names)
 
     def dump(self) -> dict[str, bytes]:
         state = {"family": self.family, "params": dict(self.params), "encoding": self.encoding.to_json()}

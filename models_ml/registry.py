@@ -16,6 +16,7 @@ from models_ml.artifact import sha256
 from models_ml.curves import Row
 from models_ml.drift import Drift
 from models_ml.evaluation import Metric
+from models_ml.importance import Importance
 from models_ml.selection import Verdict
 from models_ml.spec import PredictionSpec
 
@@ -58,7 +59,9 @@ class TrainedVersion:
     """(split, scored_by, metric): the model itself or one of its baselines."""
     pictures: Mapping[str, Sequence[tuple[str, Row]]]
     """(split, row) of what was drawn of the model alone, by table: deciles, curves, confusion, slices."""
-    importance: Mapping[str, float]
+    importances: Sequence[Importance]
+    base_log_odds: float | None
+    """What the contributions to a score start from; None where the model tells none."""
     target: str
     examples: str
     trained_at: datetime
@@ -78,7 +81,10 @@ class RegisteredVersion:
 
 @dataclass(frozen=True)
 class PredictionRun:
-    """What one build, or a promotion, did with a prediction. `scored_hash` tells the rows that were scored."""
+    """What one build, or a promotion, did with a prediction. `scored_hash` tells the rows that were scored.
+
+    reasons: how many stand beside each score at most.
+    """
 
     run_id: str
     prediction: str
@@ -86,6 +92,7 @@ class PredictionRun:
     source: str
     reason: str
     scored_hash: str
+    reasons: int
     row_count: int
     seconds: float
     is_trained: bool
@@ -168,6 +175,7 @@ def add_version(con: duckdb.DuckDBPyConnection, trained: TrainedVersion) -> int:
             "train_seconds": trained.train_seconds,
             "artifact": trained.artifact,
             "artifact_sha256": sha256(trained.artifact),
+            "base_log_odds": trained.base_log_odds,
             "target": trained.target,
             "examples": trained.examples,
             "params": json.dumps(dict(trained.params)),
@@ -181,30 +189,27 @@ def add_version(con: duckdb.DuckDBPyConnection, trained: TrainedVersion) -> int:
             for split_name, scored_by, m in trained.metrics
         ],
     )
-    if trained.importance:
-        con.executemany(
-            "insert into foretable.feature_importance values (?, ?, ?, ?)",
-            [[prediction, version, feature, share] for feature, share in trained.importance.items()],
-        )
-    if trained.selection:
-        con.executemany(
-            "insert into foretable.feature_selection values (?, ?, ?, ?, ?, ?, ?, ?)",
-            [[prediction, version, *asdict(verdict).values()] for verdict in trained.selection],
-        )
-    for table, rows in trained.pictures.items():
-        _add_rows(con, table, prediction, version, rows)
+    _add_rows(con, "importances", prediction, version, trained.importances)
+    _add_rows(con, "feature_selection", prediction, version, trained.selection)
+    for table, pictures in trained.pictures.items():
+        _add_rows(con, table, prediction, version, [row for _, row in pictures], split=[name for name, _ in pictures])
     return version
 
 
 def _add_rows(
-    con: duckdb.DuckDBPyConnection, table: str, prediction: str, version: int, rows: Sequence[tuple[str, Row]]
+    con: duckdb.DuckDBPyConnection,
+    table: str,
+    prediction: str,
+    version: int,
+    rows: Sequence[Row | Importance | Verdict],
+    **more: Sequence[str],
 ) -> None:
-    """Insert all rows at once, a list a column: row by row takes a second."""
+    """Insert all rows at once, a list a column: row by row takes a second. `more` are columns beside the rows'."""
     if not rows:
         return
-    names = [field.name for field in fields(rows[0][1])]
-    columns = [[split for split, _ in rows], *([getattr(row, name) for _, row in rows] for name in names)]
-    unnested = "".join(f", unnest(?) as {name}" for name in ("split", *names))
+    names = [field.name for field in fields(rows[0])]
+    columns = [*more.values(), *([getattr(row, name) for row in rows] for name in names)]
+    unnested = "".join(f", unnest(?) as {name}" for name in (*more, *names))
     con.execute(
         f"insert into foretable.{table} by name select ? as prediction, ? as version{unnested}",
         [prediction, version, *columns],
@@ -217,6 +222,14 @@ def last_train_seconds(con: duckdb.DuckDBPyConnection, prediction: str) -> float
         "select train_seconds from foretable.models where prediction = ? order by version desc limit 1", [prediction]
     ).fetchone()
     return row[0] if row else None
+
+
+def last_reasons(con: duckdb.DuckDBPyConnection, prediction: str) -> int:
+    """How many reasons the last run wrote beside each score."""
+    row = con.execute(
+        "select coalesce(reasons, 0) from foretable.runs where prediction = ? order by rowid desc limit 1", [prediction]
+    ).fetchone()
+    return row[0] if row else 0
 
 
 def add_drift(

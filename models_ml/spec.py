@@ -33,7 +33,7 @@ class PredictionSpec:
     None for those of RFM that the SELECT has. truth: relation with the true probabilities of a simulated shop, in a
     column named as the label. leak_check: refuse a feature that tells the label by itself. include_unversioned: train
     on attributes of which the source keeps only the present, too. slices: columns by whose values the model is judged
-    apart.
+    apart. reasons: how many of the strongest reasons stand beside each score; 0 for none.
     """
 
     entity: str
@@ -59,6 +59,7 @@ class PredictionSpec:
     leak_check: bool = True
     include_unversioned: bool = False
     slices: tuple[str, ...] = ()
+    reasons: int = 0
 
     @property
     def every(self) -> timedelta | None:
@@ -85,10 +86,8 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
     for key in ("entity", "label", "as_of", "recency", "truth"):
         _check(config, key, isinstance(config.get(key, ""), str | None), "a name")
     for key in ("horizon_days", "validate_snapshots", "test_snapshots"):
-        value = config.get(key, 1)
-        _check(
-            config, key, isinstance(value, int) and not isinstance(value, bool) and value > 0, "a whole number above 0"
-        )
+        _check(config, key, _is_whole(config.get(key, 1)) and config.get(key, 1) > 0, "a whole number above 0")
+    _check(config, "reasons", _is_whole(config.get("reasons", 0)) and config.get("reasons", 0) >= 0, "a whole number")
     _check(config, "seed", isinstance(config.get("seed", 0), int), "a whole number")
     holdout = config.get("holdout", 0.1)
     is_share = isinstance(holdout, float) and 0 < holdout < 1
@@ -127,6 +126,10 @@ def _check_policy(policy: Mapping[str, Any]) -> None:
         bound = policy.get(key, 1)
         if isinstance(bound, bool) or not isinstance(bound, int | float) or not bound > 0:
             raise ConfigError(f"config retrain {key}={bound!r} is not a number above 0")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _keys(names: list[str]) -> str:

@@ -27,14 +27,30 @@ TRAINERS = {
 
 
 class FittedModel(Protocol):
-    """A trained model."""
+    """A trained model.
+
+    base_log_odds: where contributions start from: for trees the training rows' mean, for networks a middle row.
+    tells_contributions: whether they can be told here; a network needs TensorFlow for its gradients.
+    """
 
     schema: FeatureSchema
+
+    @property
+    def base_log_odds(self) -> float: ...
+
+    @property
+    def tells_contributions(self) -> bool: ...
 
     def predict(self, batch: pa.RecordBatch) -> np.ndarray:
         """Score rows whose columns are those of `Examples.batches` (any order, extra ones ignored).
 
         Returns float32 [rows]: for a binary prediction the probability of a true label.
+        """
+
+    def contributions(self, batch: pa.RecordBatch) -> np.ndarray:
+        """What each feature adds to each row's log-odds, float64 [rows, features] in the order of the schema.
+
+        A row's contributions and `base_log_odds` add up to log(p / (1 - p)), p being the score that `predict` gives.
         """
 
     def dump(self) -> dict[str, bytes]:

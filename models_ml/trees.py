@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ibis_features.examples import LABEL
 from models_ml.encoding import MatrixColumn, columns_from_json, columns_to_json, fit_matrix_columns, matrix
 from models_ml.preconditions import Bounds, check_params, positive_weight
 from models_ml.trainer import Observe, Progress
+from models_ml.tree_shap import TreeShap, tabulate
 
 if TYPE_CHECKING:
     import xgboost
@@ -160,6 +162,28 @@ class TreesModel:
             return np.empty(0, np.float32)
         return self._margin(matrix(batch, self.columns))
 
+    def contributions(self, batch: pa.RecordBatch) -> np.ndarray:
+        """Exact TreeSHAP in log-odds, float64 [rows, features]; with `base_log_odds` they add up to the margin."""
+        if not batch.num_rows:
+            return np.empty((0, len(self.schema.features)))
+        values = matrix(batch, self.columns)
+        of_columns = self._shap.contributions(values) if self._shap else self._contributions(values).T[:-1]
+        if [column.feature for column in self.columns] == self.schema.names:
+            return of_columns.T
+        places = {name: place for place, name in enumerate(self.schema.names)}
+        out = np.zeros((len(places), batch.num_rows))
+        np.add.at(out, [places[column.feature] for column in self.columns], of_columns)
+        return out.T
+
+    @property
+    def tells_contributions(self) -> bool:
+        return True
+
+    @cached_property
+    def base_log_odds(self) -> float:
+        """The mean margin of the training rows, as the trees' weights have it."""
+        return float(self._contributions(np.zeros((1, len(self.columns)), np.float32))[0, -1])
+
     def dump(self) -> dict[str, bytes]:
         columns = json.dumps(columns_to_json(self.columns), ensure_ascii=False)
         return {"model.ubj": bytes(self.booster.save_raw("ubj")), "columns.json": columns.encode()}
@@ -171,6 +195,17 @@ class TreesModel:
             gains[self.columns[int(key.removeprefix("f"))].feature] += float(gain)  # type: ignore[arg-type]
         total = sum(gains.values())
         return {name: gains[name] / total for name in sorted(gains, key=lambda n: -gains[n])} if total else {}
+
+    @cached_property
+    def _shap(self) -> TreeShap | None:
+        return tabulate(self.booster)
+
+    def _contributions(self, values: np.ndarray) -> np.ndarray:
+        """XGBoost's own, float64 [rows, columns + 1]; the last one is the base."""
+        import xgboost
+
+        rows = xgboost.DMatrix(values, missing=np.nan, nthread=1)
+        return self.booster.predict(rows, pred_contribs=True, validate_features=False).astype(np.float64)
 
     def _margin(self, values: np.ndarray) -> np.ndarray:
         return self.booster.inplace_predict(values, predict_type="margin", missing=np.nan, validate_features=False)

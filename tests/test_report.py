@@ -12,6 +12,7 @@ import duckdb
 import pytest
 from click.testing import CliRunner, Result
 
+import udfs
 from foretable.cli import main
 from foretable.reporting import charts, pages
 from foretable.reporting.facts import limits, read_facts
@@ -26,7 +27,7 @@ SELECT = """
 """
 CONFIG = {"slices": ["kind", "is_early", "third", "era"], "exclude": ["is_early", "era"]}
 WITH_PREDICTION = [
-    *("models", "active", "promotions", "metrics", "feature_importance", "runs"),
+    *("models", "active", "promotions", "metrics", "importances", "runs"),
     *("deciles", "curves", "confusion", "slices"),
 ]
 
@@ -173,6 +174,9 @@ def test_a_page_says_what_serves_how_good_it_is_and_where_it_errs(warehouse: Pat
         "base rate",
         f"{user} {score:.3f}",
         "best F1 on validation: score at least",
+        "By contribution",
+        "By permutation",
+        "By gain",
         "is_early value rows event rate mean score AUC",
         "missing",
         "<i>warm</i> & $x$",
@@ -184,6 +188,24 @@ def test_a_page_says_what_serves_how_good_it_is_and_where_it_errs(warehouse: Pat
         "xgboost 3.",
     ):
         assert words in text, words
+
+
+def test_a_page_explains_the_highest_the_middle_and_the_lowest_score(warehouse: Path) -> None:
+    text = Shown(written(warehouse)).text
+    with duckdb.connect(str(warehouse)) as con:
+        udfs.register(con)
+        rows = con.execute(
+            "select user_id, round(score, 3)::decimal(4, 3)::varchar, explain_test(examples) from pred__test "
+            "inner join examples__test as examples using (user_id, as_of) "
+            "where score_rank in (1, 60, 120) order by score_rank"
+        ).fetchall()
+        base = con.execute("select base_log_odds from foretable.models where version = 1").fetchone()
+    assert base is not None
+    assert f"the log-odds, which start at {base[0]:.2f}." in text
+    for user, score, reasons in rows:
+        shown = " ".join(reason["sentence"] for reason in reasons[:6])
+        assert f"{user}: {score} {shown}" in text
+    assert f"and {len(reasons) - 6} smaller ones" in text or len(reasons) <= 6
 
 
 def test_a_page_needs_nothing_but_itself(warehouse: Path) -> None:
@@ -198,7 +220,7 @@ def test_a_page_needs_nothing_but_itself(warehouse: Path) -> None:
 def test_pictures_take_their_colours_from_the_page(warehouse: Path) -> None:
     page = written(warehouse)
     pictures = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    assert len(pictures) == 8
+    assert len(pictures) == 10
     for picture in pictures:
         assert "var(--ink)" in picture
         assert re.findall(r"#[0-9a-f]{6}\b", picture) == []
@@ -254,9 +276,9 @@ def test_where_nothing_serves_the_newest_version_is_shown(warehouse: Path) -> No
 
 def test_without_importances_the_first_features_stand_beside_the_scores(warehouse: Path) -> None:
     with duckdb.connect(str(warehouse)) as con:
-        con.execute("delete from foretable.feature_importance")
+        con.execute("delete from foretable.importances")
     text = Shown(written(warehouse)).text
-    assert "tells no importances" in text
+    assert "Nothing was kept of the importance of its 5 features" in text
     assert "with the first features user_id score heat noise kind" in text
 
 

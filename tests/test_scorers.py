@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 import threading
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def con() -> duckdb.DuckDBPyConnection:
 def test_a_registered_prediction_scores_rows_and_columns(con: duckdb.DuckDBPyConnection) -> None:
     model = trees("a", "b")
     activate(con, "churn", 1, model)
-    assert register(con) == ["score_churn"]
+    assert register(con) == ["score_churn", "explain_churn"]
     assert one(con, "select score_churn({'b': 0.5, 'a': 1, 'extra': 'x'})") == expected(model, 1, 0.5)
     assert one(con, "select score_churn(1, 0.5::decimal(4, 2))") == expected(model, 1, 0.5)
     assert one(con, "select score_churn(b := 0.5, a := true)") == expected(model, 1, 0.5)
@@ -204,13 +205,31 @@ def test_another_version_serves_after_registering_again_on_every_cursor(con: duc
     activate(con, "churn", 1, old)
     register(con)
     cursor = con.cursor()
-    assert create_row_macros(cursor) == ["score_churn"]
+    assert create_row_macros(cursor, explainers=False) == ["score_churn"]
+    assert create_row_macros(cursor) == ["score_churn", "explain_churn"]
     assert one(cursor, "select score_churn(1, 2)") == expected(old, 1, 2)
     activate(con, "churn", 2, new)
     refresh(con, "churn")
     assert one(con, "select score_churn(1, 2)") == expected(new, 1, 2)
     assert one(cursor, "select score_churn(1, 2)") == expected(new, 1, 2)
     assert one(cursor, "select score_churn__columns(1, 2)") == expected(new, 1, 2)
+
+
+def test_an_explainer_serves_beside_each_scorer_and_changes_with_it(con: duckdb.DuckDBPyConnection) -> None:
+    old, new = trees("a", "b"), trees("a", "b", seed=1)
+    activate(con, "churn", 1, old)
+    register(con)
+    cursor = con.cursor()
+    create_row_macros(cursor)
+    added = "select list_sum(list_transform(explain_churn({}), lambda reason: reason.contribution))"
+    for version, model in ((1, old), (2, new)):
+        activate(con, "churn", version, model)
+        refresh(con, "churn")
+        for connection in (con, cursor):
+            for values, arguments in (((1, 2), "{'b': 2, 'a': 1}"), ((1, None), "a := 1, b := null")):
+                score = expected(model, *values)
+                log_odds = model.base_log_odds + one(connection, added.format(arguments))
+                assert log_odds == pytest.approx(math.log(score / (1 - score)), abs=1e-5)
 
 
 def test_other_features_are_served_and_macros_over_the_old_ones_refuse(con: duckdb.DuckDBPyConnection) -> None:

@@ -326,10 +326,7 @@ def test_rows_of_the_future_never_change_an_earlier_snapshot(
         ("int_users__activity", "tiles.known_on < rings.as_of", "tiles.known_on <= rings.as_of"),
         ("int_users__activity", "tiles.known_on < rings.as_of", "true"),
         ("int_users__unsettled", "events.known_on else", "events.occurred_at else"),
-        ("int_users__variety", "events.known_on < snapshots.as_of", "true"),
-        ("int_users__sessions", "events.known_on < snapshots.as_of", "true"),
-        ("int_users__intervals", "events.known_on < snapshots.as_of", "true"),
-        ("int_users__unsettled_sequences", "events.known_on < unsettled.as_of", "true"),
+        ("int_users__unsettled_events", "events.known_on < unsettled.as_of", "true"),
     ],
 )
 def test_a_leak_that_is_planted_in_a_model_is_seen(pipeline: Pipeline, model: str, bound: str, fault: str) -> None:

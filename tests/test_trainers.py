@@ -11,11 +11,15 @@ import ibis
 import numpy as np
 import pyarrow as pa
 import pytest
+import xgboost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibis_features import ArtifactError, ConfigError, Examples, ExamplesError, read_examples, read_schema
+from models_ml.encoding import matrix
 from models_ml.evaluation import log_loss, roc_auc
+from models_ml.importance import importances
+from models_ml.reasons import reasons
 from models_ml.trainer import TRAINERS, FittedModel, merged_params, trainer
 
 STATIC = """
@@ -249,6 +253,83 @@ def test_importance_sums_to_one_names_features_and_puts_the_signal_before_the_no
     assert set(shares) == set(fitted["xgboost"].schema.names)
     assert shares["spend"] + shares["taste"] + shares["is_member"] + shares["city"] > 0.8
     assert fitted["mlp"].importance() == {} == fitted["lstm"].importance()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_base_and_contributions_add_up_to_the_log_odds_of_the_score(family: str, fitted: Any, batches: Any) -> None:
+    model, batch = fitted[family], batches[family]
+    contributions = model.contributions(batch)
+    assert contributions.shape == (batch.num_rows, len(model.schema.features))
+    scores = model.predict(batch).astype(np.float64)
+    far_off = np.abs(model.base_log_odds + contributions.sum(axis=1) - np.log(scores / (1 - scores)))
+    rounding = np.spacing(np.float32(1)) / (scores * (1 - scores))  # the score is a float32, its log-odds amplify that
+    assert (far_off <= 1e-4 + rounding).all()
+    assert np.abs(contributions).sum(axis=1).min() > 0
+    by_feature = dict(zip(model.schema.names, np.abs(contributions).mean(axis=0), strict=True))
+    assert by_feature["constant"] == 0
+    assert by_feature["spend"] > by_feature["price"]
+    assert model.contributions(batch.slice(0, 0)).shape == (0, len(model.schema.features))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_contributions_do_not_depend_on_the_rows_beside_them(family: str, fitted: Any, batches: Any) -> None:
+    model, batch = fitted[family], batches[family]
+    turned = batch.select(batch.schema.names[::-1]).take(pa.array(np.arange(batch.num_rows)[::-1]))
+    assert model.contributions(turned)[::-1] == pytest.approx(model.contributions(batch), abs=1e-4)
+
+
+@pytest.mark.parametrize("depth", [1, 3, 8])
+def test_contributions_of_trees_are_those_of_xgboost(depth: int, batches: Any, monkeypatch: Any) -> None:
+    params = {"max_depth": depth, "min_child_weight": 0.1, "reg_lambda": 0.1, "colsample_bytree": 1.0}
+    model = _fit("xgboost", *_parts("xgboost"), params=params)
+    batch = batches["xgboost"]
+    by_tables = model.contributions(batch)
+    assert model._shap is not None
+    own = model.booster.predict(xgboost.DMatrix(matrix(batch, model.columns)), pred_contribs=True)
+    taste = len(model.schema.features) - 1  # the last three columns are one embedding
+    assert by_tables[:, :taste] == pytest.approx(own[:, :taste], abs=1e-5)
+    assert by_tables[:, taste] == pytest.approx(own[:, taste:-1].sum(axis=1), abs=1e-5)
+    monkeypatch.setattr("models_ml.tree_shap.MOST_ENTRIES", 0)
+    deep = trainer("xgboost").load(model.dump(), model.schema)
+    assert deep.contributions(batch) == pytest.approx(by_tables, abs=1e-5)
+    assert deep._shap is None
+
+
+@pytest.mark.parametrize("family", ["mlp", "lstm"])
+def test_a_networks_middle_row_has_no_contributions(family: str, fitted: Any, batches: Any) -> None:
+    model = fitted[family]
+    row = {name: batches[family].column(name).slice(0, 1) for name in batches[family].schema.names}
+    for number in model.encoding.numbers:
+        mean = np.array(number.mean, np.float32)
+        value = mean if number.role == "embedding" else float(np.sign(mean[0]) * np.expm1(np.abs(mean[0])))
+        row[number.feature] = pa.array([value], row[number.feature].type)
+    for category in model.encoding.categories:
+        row[category.feature] = pa.array([category.vocabulary[0]])
+    for sequence in model.schema.sequences:
+        row[sequence.name] = pa.array([None], row[sequence.name].type)
+    middle = pa.RecordBatch.from_pydict(row)
+    score = float(model.predict(middle)[0])
+    assert math.log(score / (1 - score)) == pytest.approx(model.base_log_odds, abs=1e-4)
+    assert model.contributions(middle) == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("family", ["mlp", "lstm"])
+def test_the_gradients_along_the_path_nearly_add_up_by_themselves(
+    family: str, fitted: Any, batches: Any, monkeypatch: Any
+) -> None:
+    whole = fitted[family].contributions(batches[family]).sum(axis=1)
+    monkeypatch.setattr("models_ml.integrated_gradients._adding_up", lambda contributions, whole: contributions)
+    bare = fitted[family].contributions(batches[family])
+    missing = np.abs(bare.sum(axis=1) - whole) / np.abs(bare).sum(axis=1)
+    assert missing.mean() < 0.01
+    assert missing.max() < 0.05
+
+
+def test_another_backend_tells_no_reasons_and_says_so(fitted: Any, batches: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    with pytest.raises(ConfigError, match="the reasons of a network need TensorFlow"):
+        reasons(fitted["mlp"], batches["mlp"], 3, {})
+    assert importances(fitted["mlp"], _parts("mlp")[1], seed=1) == []
 
 
 def test_trees_deeper_than_the_sql_scorer_holds_are_refused() -> None:

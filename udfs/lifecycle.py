@@ -20,6 +20,7 @@ from models_ml.registry import (
     activate,
     active_model,
     add_run,
+    last_reasons,
     read_artifact,
     status_of,
     trained_version,
@@ -63,6 +64,7 @@ def promote(con: duckdb.DuckDBPyConnection, prediction: str, version: int, *, by
         )
     fitted = unpack(read_artifact(con, prediction, version), expected_sha256=found.sha256)
     newest = newest_snapshot(con, examples, found.schema.as_of)
+    reasons = last_reasons(con, prediction)
     ended_at = now()
     with transaction(con):
         activate(con, prediction, version, at=ended_at, by=by)
@@ -79,6 +81,7 @@ def promote(con: duckdb.DuckDBPyConnection, prediction: str, version: int, *, by
             target=found.target,
             run_id=run_id,
             run_at=f"{ended_at:%Y-%m-%d %H:%M:%S}",
+            reasons=reasons,
         )
         rows = write_scores(con, scoring, fitted)
         write_drift(con, prediction, version, fitted, rows_of_all, newest, ended_at)
@@ -91,6 +94,7 @@ def promote(con: duckdb.DuckDBPyConnection, prediction: str, version: int, *, by
                 source=by,
                 reason=f"{by} of version {version}",
                 scored_hash=rows_hash(con, examples, f"{identifier(found.schema.as_of)} = timestamp '{newest}'"),
+                reasons=reasons,
                 row_count=rows,
                 seconds=time.monotonic() - started,
                 is_trained=False,

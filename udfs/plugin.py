@@ -28,4 +28,4 @@ class Plugin(BasePlugin):
 
     def configure_cursor(self, cursor: Any) -> None:
         if has_registry(cursor):
-            create_row_macros(cursor)
+            create_row_macros(cursor, explainers=False)  # dbt opens a cursor for every model

@@ -240,7 +240,7 @@ class _Run:
         """The newest rows by the version that serves, unless the table holds what it says of them."""
         progress("writing", 0.0)
         fitted = None
-        if not _is_scored_already(self.con, self.request, active, self._scored_hash):
+        if not _is_scored_already(self.con, self.request, active, self._scored_hash, self.order.spec.reasons):
             blob = read_artifact(self.con, self.request.name, active.version)
             fitted = unpack(blob, expected_sha256=active.sha256)
         with transaction(self.con):
@@ -266,6 +266,7 @@ class _Run:
                     target=request.target,
                     run_id=request.run_id,
                     run_at=request.run_at,
+                    reasons=order.spec.reasons,
                 ),
                 fitted,
             )
@@ -282,6 +283,7 @@ class _Run:
                 source=request.source,
                 reason=decision.reason,
                 scored_hash=scored_hash,
+                reasons=order.spec.reasons,
                 row_count=rows,
                 seconds=time.monotonic() - self.started,
                 is_trained=decision.is_trained,
@@ -335,12 +337,13 @@ def _refuse_broken_contract(con: duckdb.DuckDBPyConnection, request: Request) ->
 
 
 def _is_scored_already(
-    con: duckdb.DuckDBPyConnection, request: Request, active: ActiveModel | None, scored_hash: str
+    con: duckdb.DuckDBPyConnection, request: Request, active: ActiveModel | None, scored_hash: str, reasons: int
 ) -> bool:
-    """Does the target already hold what the serving version says of these very rows?"""
+    """Does the target already hold what the serving version says of these very rows, with so many reasons?"""
     row = con.execute(
-        "select version, scored_hash from foretable.runs where prediction = ? order by rowid desc limit 1",
+        "select version, scored_hash, coalesce(reasons, 0) from foretable.runs where prediction = ? "
+        "order by rowid desc limit 1",
         [request.name],
     ).fetchone()
-    is_same = row is not None and active is not None and row == (active.version, scored_hash)
+    is_same = row is not None and active is not None and row == (active.version, scored_hash, reasons)
     return is_same and exists(con, request.target)

@@ -1,8 +1,9 @@
 """Scorers: trained models as SQL functions of a live connection.
 
 A scorer is an Arrow UDF, `<name>__columns(f1, …, fn)`, and a temp macro `<name>` over it, which takes a whole row or
-the features one by one. A UDF belongs to the database instance and is seen by all its cursors; a temp macro belongs
-to one cursor. UDFs are gone when the instance closes.
+the features one by one. An explainer is the same with another answer: the reasons of the score. A UDF belongs to the
+database instance and is seen by all its cursors; a temp macro belongs to one cursor. UDFs are gone when the instance
+closes.
 """
 
 import contextlib
@@ -10,18 +11,22 @@ import inspect
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from ibis_features import ArtifactError, ConfigError, Feature, FeatureSchema, NotFoundError
+from ibis_features.catalog import descriptions_of, read_manifest
 from models_ml.artifact import unpack
 from models_ml.encoding import empty_batch
 from models_ml.registry import ActiveModel, active_models, has_registry, read_artifact
 from models_ml.trainer import FittedModel
+from udfs.answers import SCORE, Answer, explanation
 
 ARGUMENT_TYPES = {
     "number": "FLOAT",
@@ -36,11 +41,12 @@ MODELS_KEPT = 32
 
 
 def register(con: duckdb.DuckDBPyConnection, predictions: Sequence[str] | None = None) -> list[str]:
-    """Create `score_<prediction>` on this connection for every prediction that serves, or for the named ones.
+    """Create `score_<prediction>` and `explain_<prediction>` for every prediction that serves, or for the named ones.
 
         register(con)
         con.sql("select user_id, score_churn(features) from features__user as features")
         con.sql("select score_churn(order_count := 3, days_since_order := 12)")
+        con.sql("select explain_churn(features)[1].sentence from features__user as features")
 
     A prediction with a single feature has the row form only. Nothing is loaded before the first call. Call it again
     after another version was activated; the scorers of all cursors then serve that version. If its features changed,
@@ -49,42 +55,47 @@ def register(con: duckdb.DuckDBPyConnection, predictions: Sequence[str] | None =
     Returns the names. Raises NotFoundError where a prediction is unknown.
     """
     models = _serving(con, predictions)
-    for model in models:
-        _register(con, model, reserved=_macro_names(models))
-    return [_macro_name(model.prediction) for model in models]
+    return [name for model in models for name in _register(con, model, reserved=_reserved(models))]
 
 
 def refresh(con: duckdb.DuckDBPyConnection, prediction: str) -> None:
-    """Let the scorer of one prediction serve the version that is active now."""
+    """Let the scorer and the explainer of one prediction serve the version that is active now."""
     everything = _serving(con, None)
     for model in _serving(con, [prediction]):
-        _register(con, model, reserved=_macro_names(everything))
+        _register(con, model, reserved=_reserved(everything))
 
 
-def create_row_macros(cursor: duckdb.DuckDBPyConnection) -> list[str]:
-    """Create the macros of the scorers that some connection of this database has registered, on this cursor."""
+def create_row_macros(cursor: duckdb.DuckDBPyConnection, *, explainers: bool = True) -> list[str]:
+    """Create the macros of what some connection of this database has registered, on this cursor.
+
+    A macro over hundreds of features takes 10 ms: without `explainers` there are half as many.
+    """
     database, instance = _current_database(cursor), _instance(cursor)
     instance.remember(cursor)
     created = []
     for model in _serving(cursor, None):
-        owner, features = (database, model.prediction), model.schema.features
-        slots = [slot for slot in instance.slots.values() if slot.serves(owner, features)]
-        if slots:
-            _create_macro(cursor, _macro_name(model.prediction), slots[0])
-            created.append(_macro_name(model.prediction))
+        for name in _macro_names(model.prediction)[: 2 if explainers else 1]:
+            slots = [slot for slot in instance.slots.values() if slot.serves((database, name), model.schema.features)]
+            if slots:
+                _create_macro(cursor, name, slots[0])
+                created.append(name)
     return created
 
 
 def create_scorer(
-    con: duckdb.DuckDBPyConnection, name: str, schema: FeatureSchema, load: Callable[[], FittedModel]
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    schema: FeatureSchema,
+    load: Callable[[], FittedModel],
+    answer: Answer = SCORE,
 ) -> None:
-    """Create a scorer for any model: `load` is called once, by whichever thread scores first.
+    """Create a scorer, or what else answers, for any model: `load` is called once, by whichever thread scores first.
 
     The UDF is a part of the transaction that is open, and so is the macro. Raises ConfigError on names that SQL
     cannot tell apart.
     """
-    slot = _slot(con, name, (None, name), schema, reserved={name.casefold()})
-    slot.serve(load, sha256=None)
+    slot = _slot(con, name, (None, name), schema, answer, reserved={name.casefold()})
+    slot.serve(load, answer, sha256=None)
     _create_macro(con, name, slot)
 
 
@@ -135,11 +146,15 @@ def check_names(schema: FeatureSchema) -> None:
 
 @dataclass
 class _Slot:
-    """What stands behind one UDF. Its features never change; the model that serves may."""
+    """What stands behind one UDF. Its features and the type of its answer never change; the model that serves may.
+
+    owner: the database and the name of the macro; no database where it is no prediction's.
+    """
 
     function: str
     owner: tuple[str | None, str]
     schema: FeatureSchema
+    answer: Answer
     lock: threading.Lock = field(default_factory=threading.Lock)
     load: Callable[[], FittedModel] | None = None
     sha256: str | None = None
@@ -149,22 +164,22 @@ class _Slot:
     def serves(self, owner: tuple[str | None, str], features: tuple[Feature, ...]) -> bool:
         return self.owner == owner and _readings(self.schema.features) == _readings(features)
 
-    def serve(self, load: Callable[[], FittedModel], sha256: str | None) -> None:
+    def serve(self, load: Callable[[], FittedModel], answer: Answer, sha256: str | None) -> None:
         with self.lock:
             if sha256 is None or sha256 != self.sha256:
                 self.model = None
-            self.load, self.sha256, self.refusal = load, sha256, ""
+            self.load, self.answer, self.sha256, self.refusal = load, answer, sha256, ""
 
     def retire(self, refusal: str) -> None:
         with self.lock:
             self.load, self.sha256, self.model, self.refusal = None, None, None, refusal
 
-    def score(self, *columns: pa.ChunkedArray) -> pa.Array:
+    def answered(self, *columns: pa.ChunkedArray) -> pa.Array:
         """Called by DuckDB with at most 2,048 rows, from several threads."""
         types = empty_batch(self.schema).schema
         arrays = [_one_array(column).cast(kind.type) for column, kind in zip(columns, types, strict=True)]
         batch = pa.RecordBatch.from_arrays(arrays, schema=types)
-        return pa.array(self.loaded().predict(batch), pa.float32())
+        return self.answer.of(self.loaded(), batch)
 
     def loaded(self) -> FittedModel:
         model = self.model
@@ -231,17 +246,31 @@ def _serving(con: duckdb.DuckDBPyConnection, predictions: Sequence[str] | None) 
     return [models[name] for name in predictions]
 
 
-def _register(con: duckdb.DuckDBPyConnection, model: ActiveModel, *, reserved: set[str]) -> None:
-    name, database = _macro_name(model.prediction), _current_database(con)
-    slot = _slot(con, name, (database, model.prediction), model.schema, reserved=reserved)
-    instance = _instance(con)
+def _register(con: duckdb.DuckDBPyConnection, model: ActiveModel, *, reserved: set[str]) -> list[str]:
+    database, instance = _current_database(con), _instance(con)
     instance.remember(con)
-    slot.serve(lambda: _load(instance, database, model), sha256=model.sha256)
-    _create_macro(con, name, slot)
+
+    def read_model(cursor: duckdb.DuckDBPyConnection) -> FittedModel:
+        blob = read_artifact(cursor, model.prediction, model.version)
+        return unpack(blob, expected_sha256=model.sha256)
+
+    def read_descriptions(cursor: duckdb.DuckDBPyConnection) -> Mapping[str, str]:
+        return descriptions_of(read_manifest(cursor), f"pred__{model.prediction}")
+
+    read = partial(_on_own_cursor, instance, database, model.prediction)
+    answers = (SCORE, explanation(lambda: read(read_descriptions)))
+    names = _macro_names(model.prediction)
+    for name, answer in zip(names, answers, strict=True):
+        slot = _slot(con, name, (database, name), model.schema, answer, reserved=reserved)
+        slot.serve(lambda: read(read_model), answer, sha256=model.sha256)
+        _create_macro(con, name, slot)
+    return names
 
 
-def _load(instance: _Instance, database: str, model: ActiveModel) -> FittedModel:
-    """Read an artifact on a cursor of its own: the connection at hand is busy with the query that scores."""
+def _on_own_cursor(
+    instance: _Instance, database: str, prediction: str, read: Callable[[duckdb.DuckDBPyConnection], Any]
+) -> Any:
+    """Read on a cursor of one's own: the connection at hand is busy with the query that scores."""
     for reference in reversed(instance.connections):
         con = reference()
         if con is None:
@@ -252,13 +281,11 @@ def _load(instance: _Instance, database: str, model: ActiveModel) -> FittedModel
             continue
         try:
             cursor.execute(f"use {identifier(database)}")
-            blob = read_artifact(cursor, model.prediction, model.version)
+            return read(cursor)
         finally:
             cursor.close()
-        return unpack(blob, expected_sha256=model.sha256)
     raise NotFoundError(
-        f"the connection that registered the scorer of '{model.prediction}' is closed; "
-        "call udfs.register on an open one"
+        f"the connection that registered the scorer of '{prediction}' is closed; call udfs.register on an open one"
     )
 
 
@@ -267,6 +294,7 @@ def _slot(
     name: str,
     owner: tuple[str | None, str],
     schema: FeatureSchema,
+    answer: Answer,
     *,
     reserved: set[str],
 ) -> _Slot:
@@ -296,7 +324,7 @@ def _slot(
             if key in existing and slot is not None and slot.serves(owner, schema.features):
                 found = slot
             elif key not in existing and key not in reserved:
-                found = _create_function(con, instance, _Slot(function, owner, schema))
+                found = _create_function(con, instance, _Slot(function, owner, schema, answer))
         for slot in instance.slots.values():
             if slot.owner == owner and slot is not found:
                 slot.retire(f"{name} reads other features now; call udfs.register on this connection, and call {name}")
@@ -306,21 +334,21 @@ def _slot(
 def _create_function(con: duckdb.DuckDBPyConnection, instance: _Instance, slot: _Slot) -> _Slot | None:
     """Create the slot's UDF; None where this connection has lost the name to a transaction that was rolled back."""
 
-    def score(*columns: pa.ChunkedArray) -> pa.Array:
-        return slot.score(*columns)
+    def answered(*columns: pa.ChunkedArray) -> pa.Array:
+        return slot.answered(*columns)
 
     # DuckDB counts a function's parameters and refuses `*columns`, unless the signature says otherwise.
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter(f"column_{place}", kind) for place in range(len(slot.schema.features))]
-    score.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    answered.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     types = [ARGUMENT_TYPES[feature.role] for feature in slot.schema.features]
-    instance.callables.append(score)
+    instance.callables.append(answered)
     try:
         con.create_function(
             slot.function,
-            score,
+            answered,
             types,  # type: ignore[arg-type]
-            "FLOAT",
+            slot.answer.sql_type,
             type=PythonUDFType.ARROW,
             null_handling=FunctionNullHandling.SPECIAL,
         )
@@ -364,12 +392,13 @@ def _current_database(con: duckdb.DuckDBPyConnection) -> str:
     return row[0]
 
 
-def _macro_name(prediction: str) -> str:
-    return f"score_{prediction}"
+def _macro_names(prediction: str) -> list[str]:
+    """The scorer's and the explainer's."""
+    return [f"score_{prediction}", f"explain_{prediction}"]
 
 
-def _macro_names(models: Sequence[ActiveModel]) -> set[str]:
-    return {_macro_name(model.prediction).casefold() for model in models}
+def _reserved(models: Sequence[ActiveModel]) -> set[str]:
+    return {name.casefold() for model in models for name in _macro_names(model.prediction)}
 
 
 def _readings(features: tuple[Feature, ...]) -> list[tuple[str, str, int]]:

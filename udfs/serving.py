@@ -6,8 +6,11 @@ from datetime import UTC, datetime
 import duckdb
 
 from ibis_features import Examples
+from ibis_features.catalog import descriptions_of, read_manifest
+from models_ml.reasons import check_reasons
 from models_ml.trainer import FittedModel
 from models_ml.trees import TreesModel
+from udfs.answers import explanation
 from udfs.scorers import create_scorer, drop_scorer, identifier
 from udfs.trees_sql import compile_sql, drop_sql
 
@@ -16,7 +19,10 @@ PARITY_ROWS = 2_000
 
 @dataclass(frozen=True)
 class Scoring:
-    """Which rows to score with which version, and where the scores go. Relations are quoted SQL names."""
+    """Which rows to score with which version, and where the scores go. Relations are quoted SQL names.
+
+    reasons: how many of the strongest reasons to write beside each score; 0 for none, and no column.
+    """
 
     prediction: str
     version: int
@@ -27,6 +33,7 @@ class Scoring:
     target: str
     run_id: str
     run_at: str
+    reasons: int = 0
 
 
 def publish_sql(con: duckdb.DuckDBPyConnection, name: str, fitted: FittedModel, examples: Examples) -> None:
@@ -38,7 +45,14 @@ def publish_sql(con: duckdb.DuckDBPyConnection, name: str, fitted: FittedModel, 
 
 def write_scores(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedModel) -> int:
     """Write the target table and the log from the rows of the newest snapshot; return their number."""
-    scorer = f"foretable_new__{scoring.prediction}"
+    scorer, explainer = (f"foretable_new{part}__{scoring.prediction}" for part in ("", "_reasons"))
+    explained = listed = ""
+    if scoring.reasons:
+        check_reasons(fitted)
+        described = descriptions_of(read_manifest(con), f"pred__{scoring.prediction}")
+        answer = explanation(lambda: described, most=scoring.reasons)
+        create_scorer(con, explainer, fitted.schema, lambda: fitted, answer)
+        explained, listed = f", {identifier(explainer)}(examples) as reasons", ", scored.reasons"
     create_scorer(con, scorer, fitted.schema, lambda: fitted)
     entity, as_of = identifier(scoring.entity), identifier(scoring.as_of)
     try:
@@ -51,6 +65,7 @@ def write_scores(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: Fitte
                     examples.{entity},
                     {identifier(scorer)}(examples) as score,
                     examples.{as_of}
+                    {explained}
                 from {scoring.examples} as examples
                 where examples.{as_of} = timestamp '{scoring.newest}'
             )
@@ -63,12 +78,14 @@ def write_scores(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: Fitte
                 ntile(10) over (order by scored.score desc, scored.{entity})::integer as score_decile,
                 scored.{as_of},
                 timestamp '{scoring.run_at}' as scored_at
+                {listed}
             from scored
             order by score_rank
             """
         )
     finally:
         drop_scorer(con, scorer)
+        drop_scorer(con, explainer)
     con.execute(
         f"""
         insert into foretable.prediction_log by name

@@ -7,6 +7,7 @@ import duckdb
 from ibis_features import Examples
 from models_ml.artifact import pack
 from models_ml.fitting import fit_spec
+from models_ml.importance import importances
 from models_ml.judging import RFM, judge, rfm_columns
 from models_ml.leaks import refuse_leaks
 from models_ml.registry import TrainedVersion
@@ -54,7 +55,8 @@ def train(
         artifact=pack(spec.model, fitted),
         metrics=judgement.metrics,
         pictures=judgement.pictures,
-        importance=fitted.importance(),
+        importances=importances(fitted, kept["test"], seed=spec.seed),
+        base_log_odds=fitted.base_log_odds if fitted.tells_contributions else None,
         target=request.local(request.target),
         examples=request.local(request.examples),
         trained_at=now(),

@@ -198,7 +198,7 @@
 #}
 {% macro macros_hash() %}
     {%- set folders = [graph.nodes['seed.foretable.event_type_names'].root_path, invocation_args_dict.get('project_dir') or '.'] -%}
-    {%- set undecisive = ['prediction', 'record_manifest', 'state', 'online', 'live'] -%}
+    {%- set undecisive = ['prediction', 'record_manifest', 'state', 'state_before', 'online', 'live'] -%}
     {%- set patterns = [] -%}
     {%- for folder in folders -%}
         {%- do patterns.append(foretable.glob_of(folder | string) ~ '/macros/**/*.sql') -%}

@@ -35,7 +35,8 @@
     sequence_length        events in a sequence
     user_item_days         a pair of user and item is in features__user_item for so many days after they met; 0: none is
     session_days           a session is in features__session for so many days after it started; 0: none is
-    batch_rows             users times snapshots that are computed at once: more is quicker and takes more memory
+    batch_rows             users times snapshots that are computed at once, of a table of up to 100 columns; of wider ones
+                           fewer. More is quicker and takes more memory
 #}
 {% macro setting(name) %}
     {%- set defaults = foretable.setting_defaults() -%}

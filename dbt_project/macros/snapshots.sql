@@ -2,11 +2,14 @@
     materialized='snapshots': a table with one block of rows for each as_of of the snapshot grid.
 
     A run builds the snapshots that the table lacks and those that new rows of the log reach, in batches that keep memory
-    bounded, one transaction a batch: after an interruption the next run goes on with what is missing. Snapshots that left
-    the grid are deleted, all others are left alone. The model's SQL names the relation whose as_of is to be narrowed:
+    bounded. Snapshots that left the grid are deleted, all others are left alone. The model's SQL names the relation whose
+    as_of is to be narrowed:
 
         from {{ ref('int_users__snapshots') }} as snapshots
-        where {{ due('snapshots') }}
+        where {{ due('snapshots') }} and {{ in_bucket('snapshots.user_id') }}
+
+    With in_bucket() at each table of users that it reads, a batch is one part of the users at all snapshots, so that a
+    user's rows are read once. Without it a batch is some snapshots of all users.
 
     config(materialized='snapshots', lookahead_days=0)
     lookahead_days  how far after as_of the model looks, for labels: so many days of snapshots are built again
@@ -39,13 +42,20 @@
     {% endif %}
     {{ adapter.commit() }}
 
-    {% for batch in due | batch(foretable.snapshots_per_batch()) %}
+    {%- set rows_at_once = foretable.rows_at_once(building if not is_grown else target_relation) -%}
+    {%- set users = foretable.user_count() -%}
+    {%- set is_bucketed = '/* bucket: ' in sql -%}
+    {% for batch in due | batch(foretable.snapshots_per_batch(users, rows_at_once, is_bucketed)) %}
+        {%- set buckets = foretable.buckets_of_batch(users, rows_at_once, batch | length) if is_bucketed else 1 -%}
+        {%- set narrowed = foretable.narrowed_to(sql, batch) -%}
         {% call statement('batch') %}
             {% if is_grown %}
             delete from {{ written }} where as_of in ({{ batch | join(', ') }});
             {% endif %}
+            {% for bucket in range(buckets) %}
             insert into {{ written }} by name
-            {{ foretable.narrowed_to(sql, batch) }}
+            {{ foretable.one_bucket(narrowed, bucket, buckets) }};
+            {% endfor %}
         {% endcall %}
         {{ adapter.commit() }}
     {% endfor %}
@@ -165,10 +175,29 @@
 {% endmacro %}
 
 
-{# So many snapshots that a batch has about `batch_rows` users. #}
-{% macro snapshots_per_batch() %}
+{# Users times snapshots that are computed at once: as many as the setting says of a table of 100 columns. #}
+{% macro rows_at_once(relation) %}
+    {%- set columns = adapter.get_columns_in_relation(relation) | length -%}
+    {{- return([foretable.setting('batch_rows') * 100 // ([columns, 100] | max), 1] | max) -}}
+{% endmacro %}
+
+
+{% macro user_count() %}
     {%- set node = graph.nodes['model.foretable.int_users__first_seen'] -%}
     {%- set first_seen = adapter.get_relation(node.database, node.schema, node.alias) -%}
-    {%- set users = run_query('select count(*) from ' ~ first_seen).columns[0].values()[0] if first_seen else 1 -%}
-    {{- return([foretable.setting('batch_rows') // ([users, 1] | max), 1] | max) -}}
+    {{- return(run_query('select count(*) from ' ~ first_seen).columns[0].values()[0] if first_seen else 1) -}}
+{% endmacro %}
+
+
+{# What is built in parts of the users takes more snapshots at once, but so few parts that an interruption costs little. #}
+{% macro snapshots_per_batch(users, rows_at_once, is_bucketed) %}
+    {%- set most_buckets = 20 if is_bucketed else 1 -%}
+    {{- return([most_buckets * rows_at_once // ([users, 1] | max), 1] | max) -}}
+{% endmacro %}
+
+
+{# A part has a thousand users at least: each reads the tables once. #}
+{% macro buckets_of_batch(users, rows_at_once, snapshot_count) %}
+    {%- set wanted = (users * snapshot_count + rows_at_once - 1) // rows_at_once -%}
+    {{- return([[wanted, users // 1000] | min, 1] | max) -}}
 {% endmacro %}

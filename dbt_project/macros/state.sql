@@ -66,7 +66,7 @@
     );
     {%- for column, type in {
         'definition': 'varchar', 'target': 'varchar', 'examples': 'varchar', 'retired_at': 'timestamp',
-        'params': 'json'
+        'params': 'json', 'base_log_odds': 'double'
     }.items() %}
     alter table foretable.models add column if not exists {{ column }} {{ type }};
     {%- endfor %}
@@ -177,12 +177,14 @@
         ended_at timestamp not null
     );
 
-    create table if not exists foretable.feature_importance (
+    create table if not exists foretable.importances (
         prediction varchar not null,
         version integer not null,
+        method varchar not null,
         feature varchar not null,
-        gain_share double not null
+        importance double not null
     );
+    {{ foretable.move_state() }}
 
     create table if not exists foretable.deciles (
         prediction varchar not null,
@@ -278,5 +280,8 @@
         is_scored boolean not null,
         as_of timestamp,
         ended_at timestamp not null
-    )
+    );
+    {%- for column, type in {'reasons': 'integer'}.items() %}
+    alter table foretable.runs add column if not exists {{ column }} {{ type }};
+    {%- endfor %}
 {% endmacro %}

@@ -43,6 +43,11 @@ STYLE: dict[Any, Any] = {
 }
 SIZE = (4.2, 3.1)  # inches; on a phone it shrinks little
 LONGEST_NAME = 34
+IMPORTANCES = {
+    "contribution": "mean absolute contribution (log-odds)",
+    "permutation": "ROC AUC lost when shuffled",
+    "gain": "share of the model's gain",
+}
 
 Points = Sequence[Mapping[str, Any]]
 
@@ -143,17 +148,25 @@ def histogram(test: Points) -> str:
     return _picture("scores", "Histogram of the scores", draw)
 
 
-def importance(shares: Sequence[tuple[str, float]]) -> str:
+def importance(method: str, sizes: Sequence[tuple[str, float]]) -> str:
+    """Bars of the most important features; `method` as models_ml.importance names it."""
+
     def draw(axes: Axes) -> None:
-        axes.barh(range(len(shares)), [share for _, share in shares], height=0.7, color=MODEL)
-        axes.set_yticks(range(len(shares)), [_short(name) for name, _ in shares])
-        axes.set_ylim(len(shares) - 0.4, -0.6)
+        axes.barh(range(len(sizes)), [size for _, size in sizes], height=0.7, color=MODEL)
+        axes.set_yticks(range(len(sizes)), [_short(name) for name, _ in sizes])
+        axes.set_ylim(len(sizes) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-        axes.set_xlabel("share of the model's gain")
+        if method == "gain":
+            axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        axes.set_xlabel(IMPORTANCES[method])
 
-    return _picture("importance", "Importance of the features", draw, size=(4.6, 0.7 + 0.19 * len(shares)))
+    return _picture(
+        f"importance-{method}",
+        f"Importance of the features: {IMPORTANCES[method]}",
+        draw,
+        size=(4.6, 0.7 + 0.19 * len(sizes)),
+    )
 
 
 def _covered(days: Sequence[datetime], horizon: timedelta) -> list[tuple[datetime, datetime]]:

@@ -14,10 +14,11 @@ import duckdb
 from foretable.predictions import has_state, list_versions, rows_of
 from ibis_features import FeatureSchema, NotFoundError
 from models_ml.judging import ABOVE, BASELINES
-from udfs.scorers import identifier
+from udfs.scorers import identifier, register
 
 PARTS = ("train", "validate", "test")
 LIKELIEST_ROWS = 10
+REASONS_SHOWN = 6
 TELLING_FEATURES = 5
 FEW_POSITIVES = 100
 DRAWN = ("deciles", "curves", "confusion", "slices")
@@ -29,7 +30,9 @@ class Facts:
 
     model: its row of foretable.versions. versions: all of them, newest first. metrics: (split, scored_by, metric) to
     value, lower and upper, without what is not defined. drawn: the rows of foretable.deciles, curves, confusion and
-    slices; of an older version there are none. likeliest: the highest-scored rows, a dict each, with the `values` of
+    slices; of an older version there are none. importance: feature and size by method, the most important first.
+    explained: the highest, the middle and the lowest score, a dict each, with the `sentences` of its strongest reasons
+    and how many reasons there are. likeliest: the highest-scored rows, a dict each, with the `values` of
     `features`. left_out: columns of the SELECT that it was not trained on.
     """
 
@@ -43,9 +46,10 @@ class Facts:
     split: Mapping[str, Sequence[datetime]]
     versions: Sequence[Mapping[str, Any]]
     metrics: Mapping[tuple[str, str, str], Mapping[str, Any]]
-    importance: Sequence[tuple[str, float]]
+    importance: Mapping[str, Sequence[tuple[str, float]]]
     drawn: Mapping[str, Sequence[Mapping[str, Any]]]
     features: Sequence[str]
+    explained: Sequence[Mapping[str, Any]]
     likeliest: Sequence[Mapping[str, Any]]
     scored_as_of: datetime | None
     scored_rows: int | None
@@ -105,12 +109,8 @@ def read_facts(con: duckdb.DuckDBPyConnection, prediction: str) -> Facts:
     [model] = rows_of(con, "select * from foretable.versions where prediction = ? and version = ?", key)
     config, schema = json.loads(model["config"]), FeatureSchema.from_json(json.loads(model["feature_schema"]))
     split = {part: [datetime.fromisoformat(day) for day in days] for part, days in json.loads(model["split"]).items()}
-    importance = con.execute(
-        "select feature, gain_share from foretable.feature_importance where prediction = ? and version = ? "
-        "order by gain_share desc, feature",
-        key,
-    ).fetchall()
-    features = _telling(schema, importance)
+    importance = _importance(con, key)
+    features = _telling(schema, next(iter(importance.values()), []))
     since = con.execute("select since from foretable.active where prediction = ? and version = ?", key).fetchone()
     scored = con.execute(
         "select as_of, row_count from foretable.runs where prediction = ? and version = ? order by rowid desc limit 1",
@@ -130,6 +130,7 @@ def read_facts(con: duckdb.DuckDBPyConnection, prediction: str) -> Facts:
         importance=importance,
         drawn={table: _drawn(con, table, key) for table in DRAWN},
         features=features,
+        explained=_explained(con, model, schema) if since else [],
         likeliest=_likeliest(con, model, schema, features) if since else [],
         scored_as_of=scored[0] if scored and since else None,
         scored_rows=scored[1] if scored and since else None,
@@ -216,6 +217,57 @@ def _telling(schema: FeatureSchema, importance: Sequence[tuple[str, float]]) -> 
     shown = [feature.name for feature in schema.static if feature.role in {"number", "category"}]
     ranked = [feature for feature, _ in importance if feature in shown] if importance else shown
     return ranked[:TELLING_FEATURES]
+
+
+def _importance(con: duckdb.DuckDBPyConnection, key: list[Any]) -> dict[str, list[tuple[str, float]]]:
+    """By method; first those that networks have, too."""
+    found: dict[str, list[tuple[str, float]]] = {}
+    ranked = sorted(_drawn(con, "importances", key), key=lambda row: (-row["importance"], row["feature"]))
+    for method in ("contribution", "permutation", "gain"):
+        if rows := [(row["feature"], row["importance"]) for row in ranked if row["method"] == method]:
+            found[method] = rows
+    return found
+
+
+def _explained(con: duckdb.DuckDBPyConnection, model: Mapping[str, Any], schema: FeatureSchema) -> list[dict[str, Any]]:
+    """The highest, the middle and the lowest score of the newest rows, explained by the version that serves."""
+    entity, as_of = identifier(schema.entity), identifier(schema.as_of)
+    [explain] = [name for name in register(con, [model["prediction"]]) if name.startswith("explain_")]
+    try:
+        return rows_of(
+            con,
+            f"""
+            with chosen as (
+                select pred.{entity}, pred.{as_of}, pred.score, pred.score_rank
+                from {model["target"]} as pred
+                where pred.version = ? and pred.score_rank in (
+                    select unnest([1, (count(*) + 1) // 2, count(*)]) from {model["target"]}
+                )
+            ),
+
+            explained as (
+                select
+                    chosen.{entity}::varchar as entity_id,
+                    chosen.score,
+                    chosen.score_rank,
+                    {identifier(explain)}(examples) as reasons
+                from chosen
+                inner join {model["examples"]} as examples
+                    on chosen.{entity} = examples.{entity} and chosen.{as_of} = examples.{as_of}
+            )
+
+            select
+                entity_id,
+                score,
+                list_transform(reasons[:{REASONS_SHOWN}], lambda reason: reason.sentence) as sentences,
+                len(reasons) as reason_count
+            from explained
+            order by score_rank
+            """,
+            [model["version"]],
+        )
+    except (duckdb.CatalogException, duckdb.BinderException, duckdb.ParserException):
+        return []
 
 
 def _likeliest(

@@ -110,7 +110,7 @@ def render_report(facts: Facts) -> str:
             metrics={split: _metric_rows(facts, split) for split in JUDGED_WORDS},
             judged_words=JUDGED_WORDS,
             pictures=_pictures(facts),
-            importance=Markup(charts.importance(facts.importance[:FEATURES_DRAWN])) if facts.importance else None,
+            importances=_importances(facts),
             confusions=_confusions(facts),
             slices=_slices(facts),
             limits=limits(facts),
@@ -211,6 +211,22 @@ def _pictures(facts: Facts) -> list[Picture]:
         caption = "How many times more often the label is true in each tenth than overall."
         found.append(("Lift", charts.lift(deciles), caption))
     return [Picture(title, Markup(svg), caption) for title, svg, caption in found]
+
+
+def _importances(facts: Facts) -> list[Picture]:
+    words = {
+        "contribution": ("By contribution", "How far a feature moves the log-odds of a test row, whichever way."),
+        "permutation": (
+            "By permutation",
+            "How much is lost on test rows where the feature tells nothing any more.",
+        ),
+        "gain": ("By gain", "How much the splits on a feature lowered the training loss."),
+    }
+    return [
+        Picture(title, Markup(charts.importance(method, facts.importance[method][:FEATURES_DRAWN])), caption)
+        for method, (title, caption) in words.items()
+        if method in facts.importance
+    ]
 
 
 def _confusions(facts: Facts) -> list[dict[str, Any]]:

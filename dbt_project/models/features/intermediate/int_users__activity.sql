@@ -9,11 +9,12 @@ with snapshots as (
         snapshots.user_id,
         snapshots.as_of
     from {{ ref('int_users__snapshots') }} as snapshots
-    where {{ due('snapshots') }}
+    where {{ due('snapshots') }} and {{ in_bucket('snapshots.user_id') }}
 ),
 
 daily as (
-    select * from {{ ref('int_users__daily') }}
+    select * from {{ ref('int_users__daily') }} as daily
+    where {{ in_bucket('daily.user_id') }}
 ),
 
 {{ windowed(

@@ -1,9 +1,9 @@
 -- One row a user and snapshot: whether the user came back, in which stage of life the user is, and quintiles.
 {%- set bounded = ['tenure_days', 'recency_days', 'lateness', 'growth'] %}
-with {{ settled_snapshots() }},
+with {{ settled_snapshots(by_bucket=false) }},
 
 unsettled_events as (
-    {{ events_of_unsettled() }}
+    {{ events_of_unsettled(by_bucket=false) }}
 ),
 
 activity as (

@@ -5,11 +5,12 @@ with snapshots as (
         snapshots.user_id,
         snapshots.as_of
     from {{ ref('int_users__snapshots') }} as snapshots
-    where {{ due('snapshots') }}
+    where {{ due('snapshots') }} and {{ in_bucket('snapshots.user_id') }}
 ),
 
 days as (
-    select * from {{ ref('int_users__purchase_days') }}
+    select * from {{ ref('int_users__purchase_days') }} as days
+    where {{ in_bucket('days.user_id') }}
 ),
 
 {{ windowed('snapshots', 'days', ['user_id'], sums={

@@ -10,7 +10,7 @@ with snapshots as (
         snapshots.user_id,
         snapshots.as_of
     from {{ ref('int_users__snapshots') }} as snapshots
-    where {{ due('snapshots') }}
+    where {{ due('snapshots') }} and {{ in_bucket('snapshots.user_id') }}
 ),
 
 tiles as (
@@ -20,7 +20,8 @@ tiles as (
         {{- ',' if not loop.first }}
         case when isodow(occurred_on) = {{ loop.index }} then event_count else 0 end as {{ weekday }}_count
         {%- endfor %}
-    from {{ ref('int_users__hours') }}
+    from {{ ref('int_users__hours') }} as hours
+    where {{ in_bucket('hours.user_id') }}
 ),
 
 {{ windowed('snapshots', 'tiles', ['user_id'], sums=sums, windows=profile_windows()) }},

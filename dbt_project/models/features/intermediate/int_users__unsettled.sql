@@ -1,8 +1,15 @@
 -- One row a user and snapshot that saw another history than the log tells today: an event that had happened was not
 -- known yet, or a row was seen that has been replaced since. For all other snapshots the kept events before as_of are
 -- what was known, and what is computed of them need not ask when they became known.
-{{ config(materialized='view') }}
+-- depends_on: {{ ref('int_snapshots__grid') }}
+{{ config(materialized='grown') }}
 
+{%- set is_grown = grows() %}
+{{ keeps_state(instants_of_grid()) }}
+
+{%- if is_grown %}
+{{ replaces_unsettled() }}
+{%- endif %}
 with events as (
     select * from {{ ref('int_events__imputed') }}
     where known_on > occurred_at::date or not is_kept
@@ -21,6 +28,9 @@ unsettled as (
         on
             events.occurred_at::date < snapshots.as_of
             and snapshots.as_of <= case when events.is_kept then events.known_on else events.hidden_on end
+    {%- if is_grown %}
+    where {{ is_looked_at('snapshots.as_of', 'events.user_id') }}
+    {%- endif %}
     group by events.user_id, snapshots.as_of
 )
 

@@ -44,6 +44,7 @@ sights as (
     from {{ ref('int_users__sights') }} as sights
     inner join last_snapshots
         on sights.hidden_on = last_snapshots.hidden_on and sights.occurred_on < last_snapshots.last_on
+    where {{ in_bucket('sights.user_id') }}
     group by sights.user_id, sights.occurred_on, last_snapshots.last_on
     {%- for thing, column in things.items() %}
     union all by name

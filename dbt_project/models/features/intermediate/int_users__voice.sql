@@ -5,11 +5,12 @@ with snapshots as (
         snapshots.user_id,
         snapshots.as_of
     from {{ ref('int_users__snapshots') }} as snapshots
-    where {{ due('snapshots') }}
+    where {{ due('snapshots') }} and {{ in_bucket('snapshots.user_id') }}
 ),
 
 reviews as (
-    select * from {{ ref('int_reviews__known') }}
+    select * from {{ ref('int_reviews__known') }} as reviews
+    where {{ in_bucket('reviews.user_id') }}
 ),
 
 tiles as (
