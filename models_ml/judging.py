@@ -9,9 +9,11 @@ import numpy as np
 from ibis_features import ConfigError, Examples
 from ibis_features.examples import LABEL
 from models_ml.baselines import base_rate_scores, single_feature_scores
-from models_ml.curves import Row, best_f1_threshold, confusion, curves, deciles, frequent_values, slices
-from models_ml.evaluation import Metric, difference_interval, evaluate
+from models_ml.calibration import calibration_of, uncalibrated
+from models_ml.curves import Row, confusion, cost_curve, curves, deciles, frequent_values, slices
+from models_ml.evaluation import Metric, difference_interval, evaluate, true_calibration_error
 from models_ml.spec import PredictionSpec
+from models_ml.thresholds import Cost, choose_threshold, parse_threshold
 from models_ml.trainer import FittedModel
 
 JUDGED = ("validate", "test")
@@ -23,10 +25,14 @@ DECIDING = "roc_auc"
 
 @dataclass(frozen=True)
 class Judgement:
-    """How good a model is. metrics: (split, scored_by, metric). pictures: (split, row) by table, of the model alone."""
+    """How good a model is. metrics: (split, scored_by, metric). pictures: (split, row) by table, of the model alone.
+
+    threshold: the model's, chosen on validation.
+    """
 
     metrics: tuple[tuple[str, str, Metric], ...]
     pictures: Mapping[str, Sequence[tuple[str, Row]]]
+    threshold: float
 
 
 def judge(
@@ -39,6 +45,9 @@ def judge(
 ) -> Judgement:
     """Metrics of the model and each baseline, with 95% bootstrap intervals over entities, and the model's pictures.
 
+    scored_by `uncalibrated` is the score before its calibration, where there is one. Whoever scores has a threshold
+    of its own, chosen on validation by the same rule.
+
     scored_by `above_<baseline>` is the model's AUC less the baseline's, both on the same resampled entities.
 
     `truth` is the quoted name of a relation with the true probabilities, one row an entity and as_of; where it holds
@@ -49,11 +58,15 @@ def judge(
     metrics: list[tuple[str, str, Metric]] = []
     pictures: dict[str, list[tuple[str, Row]]] = {}
     kept = {column: frequent_values(_texts(train, column)) for column in spec.slices}
-    best = None
+    rule = parse_threshold(spec.threshold)
+    thresholds: dict[str, float] = {}
     for split in JUDGED:
         part = parts[split]
         labels, scores = scored(fitted, part)
-        scored_by = {"model": scores, "base_rate": base_rate_scores(train_labels, len(labels))}
+        scored_by = {"model": scores}
+        if calibration_of(fitted):
+            scored_by["uncalibrated"] = scored(uncalibrated(fitted), part)[1]
+        scored_by["base_rate"] = base_rate_scores(train_labels, len(labels))
         if spec.recency in part.schema.names:
             scored_by["recency"] = single_feature_scores(
                 train.column(spec.recency).to_numpy(zero_copy_only=False),
@@ -65,26 +78,35 @@ def judge(
             if not np.isnan(true_scores).any():
                 scored_by["truth"] = true_scores
         entities = entity_codes(part)
+        if split == "validate":
+            snapshots = part.snapshot_count()
+            for name, values in scored_by.items():
+                thresholds[name] = choose_threshold(rule, labels, values, snapshots=snapshots)
         for name, values in scored_by.items():
-            metrics += [(split, name, metric) for metric in evaluate(labels, values, entities=entities, seed=spec.seed)]
+            found = evaluate(
+                labels, values, entities=entities, seed=spec.seed, threshold=thresholds.get(name, thresholds["model"])
+            )
+            if "truth" in scored_by:
+                found.append(true_calibration_error(true_scores, values, entities=entities, seed=spec.seed))
+            metrics += [(split, name, metric) for metric in found]
             if name in BASELINES:
                 above = difference_interval(DECIDING, labels, scores, values, entities=entities, seed=spec.seed)
                 metrics.append((split, ABOVE + name, above))
-        if split == "validate":
-            best = best_f1_threshold(labels, scores)
         drawn: dict[str, Sequence[Row]] = {
             "deciles": deciles(labels, scores),
             "curves": curves(labels, scores),
-            "confusion": confusion(labels, scores, best),
+            "confusion": confusion(labels, scores, thresholds["model"]),
             "slices": [
                 row
                 for column, values in kept.items()
                 for row in slices(column, _texts(part, column), values, labels, scores)
             ],
         }
+        if isinstance(rule, Cost):
+            drawn["cost_curve"] = cost_curve(labels, scores, rule)
         for table, rows in drawn.items():
             pictures.setdefault(table, []).extend((split, row) for row in rows)
-    return Judgement(tuple(metrics), pictures)
+    return Judgement(tuple(metrics), pictures, thresholds["model"])
 
 
 def check_slices(examples: Examples, spec: PredictionSpec) -> None:

@@ -16,7 +16,11 @@ from models_ml.artifact import sha256
 from models_ml.curves import Row
 from models_ml.drift import Drift
 from models_ml.evaluation import Metric
+from models_ml.judging import Judgement
 from models_ml.spec import PredictionSpec
+
+PICTURES = ("deciles", "curves", "confusion", "slices", "cost_curve")
+"""The tables of what is drawn of a version on the rows that judged it."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,7 @@ class TrainedVersion:
     rows: Mapping[str, int]
     train_seconds: float
     artifact: bytes
-    metrics: tuple[tuple[str, str, Metric], ...]
-    """(split, scored_by, metric): the model itself or one of its baselines."""
-    pictures: Mapping[str, Sequence[tuple[str, Row]]]
-    """(split, row) of what was drawn of the model alone, by table: deciles, curves, confusion, slices."""
+    judgement: Judgement
     importance: Mapping[str, float]
     target: str
     examples: str
@@ -162,6 +163,7 @@ def add_version(con: duckdb.DuckDBPyConnection, trained: TrainedVersion) -> int:
             "split": json.dumps(split),
             **{f"{part}_rows": trained.rows[part] for part in ("train", "validate", "test")},
             "train_seconds": trained.train_seconds,
+            "threshold": trained.judgement.threshold,
             "artifact": trained.artifact,
             "artifact_sha256": sha256(trained.artifact),
             "target": trained.target,
@@ -169,21 +171,52 @@ def add_version(con: duckdb.DuckDBPyConnection, trained: TrainedVersion) -> int:
             "trained_at": trained.trained_at,
         },
     )
-    con.executemany(
-        "insert into foretable.metrics values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            [prediction, version, split_name, scored_by, m.name, m.value, m.lower, m.upper, m.rows]
-            for split_name, scored_by, m in trained.metrics
-        ],
-    )
+    _add_judgement(con, prediction, version, trained.judgement)
     if trained.importance:
         con.executemany(
             "insert into foretable.feature_importance values (?, ?, ?, ?)",
             [[prediction, version, feature, share] for feature, share in trained.importance.items()],
         )
-    for table, rows in trained.pictures.items():
-        _add_rows(con, table, prediction, version, rows)
     return version
+
+
+def replace_judgement(
+    con: duckdb.DuckDBPyConnection, prediction: str, version: int, judgement: Judgement, threshold: Any
+) -> None:
+    """Let a version have another threshold, and what was measured with it. The caller holds the transaction."""
+    key = [prediction, version]
+    for table in ("metrics", *PICTURES):
+        con.execute(f"delete from foretable.{table} where prediction = ? and version = ?", key)
+    _add_judgement(con, prediction, version, judgement)
+    row = con.execute("select config from foretable.models where prediction = ? and version = ?", key).fetchone()
+    assert row is not None
+    config = json.dumps({**json.loads(row[0]), "threshold": threshold})
+    con.execute(
+        "update foretable.models set threshold = ?, config = ? where prediction = ? and version = ?",
+        [judgement.threshold, config, *key],
+    )
+
+
+def threshold_of(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> tuple[Any, float | None]:
+    """The `threshold` of a version's config and the score that it has led to; None where neither was kept."""
+    row = con.execute(
+        "select config, threshold from foretable.models where prediction = ? and version = ?", [prediction, version]
+    ).fetchone()
+    if row is None:
+        raise NotFoundError(f"no version {version} of prediction '{prediction}'; `foretable predictions` lists them")
+    return json.loads(row[0]).get("threshold"), row[1]
+
+
+def _add_judgement(con: duckdb.DuckDBPyConnection, prediction: str, version: int, judgement: Judgement) -> None:
+    con.executemany(
+        "insert into foretable.metrics values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            [prediction, version, split, scored_by, m.name, m.value, m.lower, m.upper, m.rows]
+            for split, scored_by, m in judgement.metrics
+        ],
+    )
+    for table, rows in judgement.pictures.items():
+        _add_rows(con, table, prediction, version, rows)
 
 
 def _add_rows(

@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from ibis_features import ConfigError
+from models_ml.calibration import CALIBRATE
+from models_ml.thresholds import parse_threshold
 from models_ml.trainer import TRAINERS
 
 KINDS = ("binary",)
@@ -23,13 +25,16 @@ class PredictionSpec:
 
     entity: column of the key. label: column to predict, NULL where not yet known. horizon_days: length of the label's
     window. kind: what the label is. model: the trainer. params: the trainer's own settings. exclude: columns that are
-    not features. class_weight: 'balanced' weighs both classes alike. retrain: when to train; a mapping says when new
-    rows alone are worth it: {'every': '7 days', 'on_drift': 0.2, 'on_decay': 0.05}. promote: whether a new version
-    serves: when_better than its baselines, always, or never but by hand. seed: of all chance. validate_snapshots,
-    test_snapshots: how many of the newest labelled snapshots judge the model. recency: the feature whose value alone is
-    a baseline. truth: relation with the true probabilities of a simulated shop, in a column named as the label.
-    leak_check: refuse a feature that tells the label by itself. include_unversioned: train on attributes of which the
-    source keeps only the present, too. slices: columns by whose values the model is judged apart.
+    not features. class_weight: 'balanced' weighs both classes alike in training. undersample: the share of the entities
+    whose false labels train. calibrate: how scores become probabilities: 'isotonic', 'platt', or None. threshold: from
+    which score on a row is said to be true: 'f1', {'cost': {'false_positive': 1, 'false_negative': 5}}, or
+    {'capacity': 1000} or '5%' of a snapshot. retrain: when to train; a mapping says when new rows alone are worth it:
+    {'every': '7 days', 'on_drift': 0.2, 'on_decay': 0.05}. promote: whether a new version serves: when_better than its
+    baselines, always, or never but by hand. seed: of all chance. validate_snapshots, test_snapshots: how many of the
+    newest labelled snapshots judge the model. recency: the feature whose value alone is a baseline. truth: relation
+    with the true probabilities of a simulated shop, in a column named as the label. leak_check: refuse a feature that
+    tells the label by itself. include_unversioned: train on attributes of which the source keeps only the present, too.
+    slices: columns by whose values the model is judged apart.
     """
 
     entity: str
@@ -41,6 +46,9 @@ class PredictionSpec:
     params: Mapping[str, Any] | None = None
     exclude: tuple[str, ...] = ()
     class_weight: str | None = None
+    undersample: float | None = None
+    calibrate: str | None = "platt"
+    threshold: str | Mapping[str, Any] = "f1"
     retrain: str | Mapping[str, Any] = "when_changed"
     promote: str = "when_better"
     seed: int = 7
@@ -96,8 +104,21 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
         _choice(config, "retrain", RETRAIN)
     _choice(config, "promote", PROMOTE)
     _choice(config, "class_weight", CLASS_WEIGHTS)
+    _choice(config, "calibrate", CALIBRATE)
+    _check_share(config)
+    parse_threshold(config.get("threshold", "f1"))
     lists = {key: tuple(dict.fromkeys(names)) for key, names in columns.items()}
     return PredictionSpec(**{**config, "params": dict(config.get("params") or {}), **lists})
+
+
+def _check_share(config: Mapping[str, Any]) -> None:
+    share = config.get("undersample")
+    is_number = isinstance(share, int | float) and not isinstance(share, bool)
+    _check(config, "undersample", share is None or (is_number and 0 < share <= 1), "a share above 0, at most 1")
+    if (config.get("params") or {}).get("loss") == "focal" and config.get("calibrate", "platt") is None:
+        raise ConfigError(
+            "the scores of params.loss 'focal' are no probabilities; give calibrate='platt' or 'isotonic'"
+        )
 
 
 def _check_policy(policy: Mapping[str, Any]) -> None:

@@ -34,6 +34,9 @@ class FittedModel(Protocol):
         Returns float32 [rows]: for a binary prediction the probability of a true label.
         """
 
+    def margin(self, batch: pa.RecordBatch) -> np.ndarray:
+        """The log-odds as the model itself gives them, before any calibration; float32 [rows]."""
+
     def dump(self) -> dict[str, bytes]:
         """The model as named parts; `load` of the same module takes them back."""
 

@@ -111,6 +111,7 @@ PROMISED = {
     "score": "float",
     "score_rank": "integer",
     "score_decile": "integer",
+    "predicted_label": "boolean",
     "as_of": "timestamp",
     "scored_at": "timestamp",
 }
@@ -319,7 +320,7 @@ def test_the_tiny_shop_is_built_with_all_its_tests(tiny_shop: Shop) -> None:
         "select distinct scored_by from foretable.metrics where split = 'test' order by all"
     ).fetchall()
     assert [row[0] for row in baselines] == [
-        "above_base_rate", "above_recency", "base_rate", "model", "recency", "truth",
+        "above_base_rate", "above_recency", "base_rate", "model", "recency", "truth", "uncalibrated",
     ]  # fmt: skip
     overlapping = con.execute(
         """

@@ -112,7 +112,7 @@ def test_a_training_keeps_curves_that_agree_with_its_metrics(con: duckdb.DuckDBP
             assert deciles[0][1] == pytest.approx(value[version, split, "top_decile_lift"])
             counted = con.execute(
                 "select count(*), min(true_positive + false_positive + true_negative + false_negative), "
-                f"count(*) filter (is_best_f1) from foretable.confusion where {here}"
+                f"count(*) filter (is_chosen) from foretable.confusion where {here}"
             ).fetchone()
             assert counted == (20, 120, 1)
 

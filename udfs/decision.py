@@ -52,6 +52,10 @@ class Request:
         """SQL without the name of the warehouse's catalog, which a copy or another file name would change."""
         return sql.replace(f"{self.database}.", "")
 
+    def truth_of(self, spec: PredictionSpec) -> str | None:
+        """The quoted name of the relation with the true probabilities, where the spec names one."""
+        return f"{identifier(self.truth_schema)}.{identifier(spec.truth)}" if spec.truth else None
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -166,7 +170,7 @@ def fingerprint_of(
     libraries = {name: version_of(name) for name in ("duckdb", *LIBRARIES[spec.model])}
     definition = {
         "sql": request.local(request.sql),
-        "config": asdict(replace(spec, retrain="when_changed", promote="always")),
+        "config": asdict(replace(spec, retrain="when_changed", promote="always", threshold="f1")),
         "schema": schema.to_json(),
         "libraries": libraries,
         "format": FORMAT,

@@ -25,7 +25,8 @@ from ibis_features import (
     read_schema,
 )
 from models_ml.artifact import pack, unpack
-from models_ml.judging import check_slices, judge, not_beaten
+from models_ml.fitting import fit_spec
+from models_ml.judging import Judgement, check_slices, judge, not_beaten
 from models_ml.leaks import leak_suspects
 from models_ml.registry import (
     ActiveModel,
@@ -38,11 +39,14 @@ from models_ml.registry import (
     add_version,
     last_train_seconds,
     read_artifact,
+    replace_judgement,
+    threshold_of,
+    trained_version,
     version_trained_on,
 )
 from models_ml.spec import PredictionSpec, parse_spec
 from models_ml.splitting import split_examples
-from models_ml.trainer import FittedModel, Progress, merged_params, trainer
+from models_ml.trainer import FittedModel, Progress, merged_params
 from udfs.decision import Decision, Fingerprint, Request, decide, environment_of, fingerprint_of, rows_hash
 from udfs.progress import report, say
 from udfs.scorers import identifier, refresh
@@ -114,6 +118,8 @@ def _decide(con: duckdb.DuckDBPyConnection, request: Request, order: _Order) -> 
     if active is not None and active.schema == schema:
         watch = Watch(con, active, order.examples, order.newest)
     decision = decide(active, fingerprint, schema, request, spec, candidate=candidate, watch=watch, now=now())
+    if active is not None and not decision.is_trained and _has_other_threshold(con, active, spec):
+        decision = Decision(False, f"{decision.reason}; the threshold is chosen anew")
     return _Standing(fingerprint, active, decision)
 
 
@@ -177,7 +183,7 @@ def _objection(trained: TrainedVersion, spec: PredictionSpec) -> str | None:
     """Why the version must not serve; None where it may."""
     if spec.promote == "never":
         return "promote is never"
-    return not_beaten(trained.metrics) if spec.promote == "when_better" else None
+    return not_beaten(trained.judgement.metrics) if spec.promote == "when_better" else None
 
 
 @dataclass(frozen=True)
@@ -214,14 +220,31 @@ class _Run:
     def score(self, active: ActiveModel, decision: Decision, progress: Progress) -> None:
         """The newest rows by the version that serves, unless the table holds what it says of them."""
         progress("writing", 0.0)
-        fitted = None
-        if not _is_scored_already(self.con, self.request, active, self._scored_hash):
+        fitted = judgement = None
+        is_chosen_anew = _has_other_threshold(self.con, active, self.order.spec)
+        if is_chosen_anew or not _is_scored_already(self.con, self.request, active, self._scored_hash):
             blob = read_artifact(self.con, self.request.name, active.version)
             fitted = unpack(blob, expected_sha256=active.sha256)
+            judgement = self._judged_anew(active, fitted) if is_chosen_anew else None
         with transaction(self.con):
+            if judgement:
+                threshold = self.order.spec.threshold
+                replace_judgement(self.con, self.request.name, active.version, judgement, threshold)
             self._finish(active.version, fitted, decision)
         refresh(self.con, self.request.name)
         progress("done", 1.0)
+
+    def _judged_anew(self, active: ActiveModel, fitted: FittedModel) -> Judgement:
+        """The serving version by the threshold that the config asks for now, on the rows that it was judged by."""
+        split = trained_version(self.con, self.request.name, active.version).split
+        examples = self.order.examples
+        parts = {name: examples.at([datetime.fromisoformat(day) for day in days]) for name, days in split.items()}
+        if gone := [name for name in ("train", "validate", "test") if not parts[name].rows()]:
+            raise ConfigError(
+                f"the threshold has changed, and the labelled {gone[0]} rows of version {active.version} are gone; "
+                "choose one with a new version: `foretable build --train always`"
+            )
+        return judge(self.con, fitted, self.order.spec, parts, truth=self.request.truth_of(self.order.spec))
 
     def _finish(self, version: int, fitted: FittedModel | None, decision: Decision) -> None:
         con, request, order = self.con, self.request, self.order
@@ -304,17 +327,9 @@ def _train(
     split, parts = split_examples(examples, spec)
     if spec.leak_check:
         _refuse_leaks(parts["train"])
-    fitted = trainer(spec.model).fit(
-        parts["train"],
-        parts["validate"],
-        params=merged_params(spec.model, spec.params or {}),
-        seed=spec.seed,
-        class_weight=spec.class_weight,
-        progress=progress,
-    )
+    fitted = fit_spec(spec, parts["train"], parts["validate"], progress=progress)
     progress("judging", 0.0)
-    truth = f"{identifier(request.truth_schema)}.{identifier(spec.truth)}" if spec.truth else None
-    judgement = judge(con, fitted, spec, parts, truth=truth)
+    judgement = judge(con, fitted, spec, parts, truth=request.truth_of(spec))
     trained = TrainedVersion(
         prediction=request.name,
         spec=spec,
@@ -326,14 +341,18 @@ def _train(
         rows={name: part.rows() for name, part in parts.items()},
         train_seconds=time.monotonic() - started,
         artifact=pack(spec.model, fitted),
-        metrics=judgement.metrics,
-        pictures=judgement.pictures,
+        judgement=judgement,
         importance=fitted.importance(),
         target=request.local(request.target),
         examples=request.local(request.examples),
         trained_at=now(),
     )
     return trained, fitted
+
+
+def _has_other_threshold(con: duckdb.DuckDBPyConnection, active: ActiveModel, spec: PredictionSpec) -> bool:
+    """Does the config ask for another threshold than the serving version has?"""
+    return threshold_of(con, active.prediction, active.version)[0] != spec.threshold
 
 
 def _refuse_leaks(train: Examples) -> None:
