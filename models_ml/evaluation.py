@@ -48,7 +48,10 @@ def evaluate(
     them each row is resampled on its own. Raises ExamplesError on NaN or lengths that differ.
     """
     ranking = Ranking(labels, scores)
-    formulas = {**FORMULAS, **{name: partial(FORMULAS[name], threshold=threshold) for name in AT_THRESHOLD}}
+    formulas: dict[str, Formula] = {
+        **FORMULAS,
+        **{name: partial(FORMULAS[name], threshold=threshold) for name in AT_THRESHOLD},
+    }
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in formulas}
     for weights in _resampled(ranking.rows, entities, seed, resamples):
         counts = ranking.counts(weights)

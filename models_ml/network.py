@@ -107,7 +107,9 @@ def load_network(
         )
     try:
         state = json.loads(parts["network.json"])
-        encoding, params = InputEncoding.from_json(state["encoding"]), {**LOSS_PARAMS, **state["params"]}
+        encoding, params = InputEncoding.from_json(state["encoding"]), dict(state["params"])
+        for name, value in LOSS_PARAMS.items():  # an artifact of before there was a choice
+            params.setdefault(name, value)
         _check_loss(family, params, bounds)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError("the network's settings cannot be read; the artifact is damaged: train anew") from error

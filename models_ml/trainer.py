@@ -23,8 +23,8 @@ TRAINERS = {
 }
 
 
-class FittedModel(Protocol):
-    """A trained model."""
+class Scorer(Protocol):
+    """What gives each row a number."""
 
     schema: FeatureSchema
 
@@ -33,6 +33,10 @@ class FittedModel(Protocol):
 
         Returns float32 [rows]: for a binary prediction the probability of a true label.
         """
+
+
+class FittedModel(Scorer, Protocol):
+    """A trained model."""
 
     def margin(self, batch: pa.RecordBatch) -> np.ndarray:
         """The log-odds as the model itself gives them, before any calibration; float32 [rows]."""

@@ -22,9 +22,9 @@ def _log_odds(calibration: Calibration, margin: str, own: str) -> str:
         [(x, y, slope)] = lines
         return f"{_double(y)} + {_double(slope)} * ({margin} - {_double(x)})"
     starts = ", ".join(map(_double, calibration.x[1:]))
-    x, y, slope = (f"([{', '.join(map(_double, values))}])[{own}]" for values in zip(*lines, strict=True))
+    of_x, of_y, of_slope = (f"([{', '.join(map(_double, values))}])[{own}]" for values in zip(*lines, strict=True))
     piece = f"1 + len(list_filter([{starts}], lambda {own}: {own} <= {margin}))"
-    return f"list_transform([{piece}], lambda {own}: {y} + {slope} * ({margin} - {x}))[1]"
+    return f"list_transform([{piece}], lambda {own}: {of_y} + {of_slope} * ({margin} - {of_x}))[1]"
 
 
 def _double(value: float) -> str:

@@ -21,7 +21,7 @@ from ibis_features import ArtifactError, ConfigError, Feature, FeatureSchema, No
 from models_ml.artifact import unpack
 from models_ml.encoding import empty_batch
 from models_ml.registry import ActiveModel, active_models, has_registry, read_artifact
-from models_ml.trainer import FittedModel
+from models_ml.trainer import Scorer
 
 ARGUMENT_TYPES = {
     "number": "FLOAT",
@@ -75,9 +75,7 @@ def create_row_macros(cursor: duckdb.DuckDBPyConnection) -> list[str]:
     return created
 
 
-def create_scorer(
-    con: duckdb.DuckDBPyConnection, name: str, schema: FeatureSchema, load: Callable[[], FittedModel]
-) -> None:
+def create_scorer(con: duckdb.DuckDBPyConnection, name: str, schema: FeatureSchema, load: Callable[[], Scorer]) -> None:
     """Create a scorer for any model: `load` is called once, by whichever thread scores first.
 
     The UDF is a part of the transaction that is open, and so is the macro. Raises ConfigError on names that SQL
@@ -141,15 +139,15 @@ class _Slot:
     owner: tuple[str | None, str]
     schema: FeatureSchema
     lock: threading.Lock = field(default_factory=threading.Lock)
-    load: Callable[[], FittedModel] | None = None
+    load: Callable[[], Scorer] | None = None
     sha256: str | None = None
-    model: FittedModel | None = None
+    model: Scorer | None = None
     refusal: str = ""
 
     def serves(self, owner: tuple[str | None, str], features: tuple[Feature, ...]) -> bool:
         return self.owner == owner and _readings(self.schema.features) == _readings(features)
 
-    def serve(self, load: Callable[[], FittedModel], sha256: str | None) -> None:
+    def serve(self, load: Callable[[], Scorer], sha256: str | None) -> None:
         with self.lock:
             if sha256 is None or sha256 != self.sha256:
                 self.model = None
@@ -166,7 +164,7 @@ class _Slot:
         batch = pa.RecordBatch.from_arrays(arrays, schema=types)
         return pa.array(self.loaded().predict(batch), pa.float32())
 
-    def loaded(self) -> FittedModel:
+    def loaded(self) -> Scorer:
         model = self.model
         if model is not None:
             return model
@@ -205,10 +203,10 @@ class _Instance:
 # models are shared by sha256 and only the last few are kept.
 _instances: dict[str, _Instance] = {}
 _instances_lock = threading.RLock()
-_kept_models: dict[str, FittedModel] = {}
+_kept_models: dict[str, Scorer] = {}
 
 
-def _keep(sha256: str, model: FittedModel) -> None:
+def _keep(sha256: str, model: Scorer) -> None:
     _kept_models[sha256] = model
     for oldest in list(_kept_models)[:-MODELS_KEPT]:
         _kept_models.pop(oldest, None)
@@ -240,7 +238,7 @@ def _register(con: duckdb.DuckDBPyConnection, model: ActiveModel, *, reserved: s
     _create_macro(con, name, slot)
 
 
-def _load(instance: _Instance, database: str, model: ActiveModel) -> FittedModel:
+def _load(instance: _Instance, database: str, model: ActiveModel) -> Scorer:
     """Read an artifact on a cursor of its own: the connection at hand is busy with the query that scores."""
     for reference in reversed(instance.connections):
         con = reference()

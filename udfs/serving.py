@@ -119,15 +119,12 @@ def _predicted_label(con: duckdb.DuckDBPyConnection, scoring: Scoring, rows: int
     return f"score >= '{threshold!r}'::DOUBLE"
 
 
-@dataclass(frozen=True)
 class _Margins:
     """A model as a scorer of its own log-odds."""
 
-    fitted: FittedModel
-
-    @property
-    def schema(self) -> FeatureSchema:
-        return self.fitted.schema
+    def __init__(self, fitted: FittedModel) -> None:
+        self.fitted = fitted
+        self.schema: FeatureSchema = fitted.schema
 
     def predict(self, batch: pa.RecordBatch) -> np.ndarray:
         return self.fitted.margin(batch)

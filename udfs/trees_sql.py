@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from ibis_features import ArtifactError, Examples
-from models_ml.calibration import CalibratedModel, Calibration, calibration_of, uncalibrated
+from models_ml.calibration import Calibration, calibration_of, uncalibrated
 from models_ml.encoding import MatrixColumn, empty_batch
 from models_ml.trainer import FittedModel
 from models_ml.trees import TreesModel
@@ -25,14 +25,12 @@ from udfs.tree_nodes import PROBES, TreeNodes, lay_out, probes_of
 
 SCHEMA = "scores"
 PARITY_ROWS = 2_000
-Trees = TreesModel | CalibratedModel
-"""Trees, or trees with a calibration around them."""
 
 
 def compile_sql(
     con: duckdb.DuckDBPyConnection,
     prediction: str,
-    model: Trees,
+    model: FittedModel,
     sample: Examples | pa.RecordBatch | pa.Table | None = None,
     *,
     rows: int = PARITY_ROWS,
@@ -86,7 +84,7 @@ def drop_sql(con: duckdb.DuckDBPyConnection, prediction: str) -> None:
 def check_parity(
     con: duckdb.DuckDBPyConnection,
     prediction: str,
-    model: Trees,
+    model: FittedModel,
     relation: str,
     *,
     rows: int = PARITY_ROWS,
