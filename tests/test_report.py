@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from foretable.cli import main
 from foretable.reporting import charts, pages
 from foretable.reporting.facts import limits, read_facts
-from models_ml.evaluation import METRICS
+from models_ml.evaluation import METRICS, TRUE_CALIBRATION_ERROR
 from tests.predicting import fixed, predict, state_of
 
 ODD = 'a<b>"x"</b>&/../y'
@@ -172,7 +172,8 @@ def test_a_page_says_what_serves_how_good_it_is_and_where_it_errs(warehouse: Pat
         f"{auc:.3f} [",
         "base rate",
         f"{user} {score:.3f}",
-        "best F1 on validation: score at least",
+        "the best F1 on validation: score at least",
+        "uncalibrated",
         "is_early value rows event rate mean score AUC",
         "missing",
         "<i>warm</i> & $x$",
@@ -267,7 +268,7 @@ def test_limits_tell_what_is_weak(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("update foretable.confusion set true_positive = true_positive + 1000")
     con.execute(
         "update foretable.models set config = json_merge_patch(config, "
-        """'{"leak_check": false, "class_weight": "balanced", "include_unversioned": true}')"""
+        """'{"leak_check": false, "class_weight": "balanced", "calibrate": null, "include_unversioned": true}')"""
     )
     said = " ".join(limits(read_facts(con, "test")))
     assert "It is not clearly better than the base rate" in said
@@ -278,7 +279,23 @@ def test_limits_tell_what_is_weak(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_every_metric_has_words() -> None:
-    assert list(pages.METRIC_WORDS) == list(METRICS)
+    assert sorted(pages.METRIC_WORDS) == sorted([*METRICS, TRUE_CALIBRATION_ERROR])
+
+
+def test_a_cost_is_drawn_and_the_counts_are_at_the_threshold_that_it_chose(con: duckdb.DuckDBPyConnection) -> None:
+    before = Shown(pages.render_report(read_facts(con, "test"))).text
+    assert "Cost" not in before
+    threshold = {"cost": {"false_positive": 1, "false_negative": 20}}
+    assert predict(con, SELECT, **CONFIG, threshold=threshold) is None
+    facts = read_facts(con, "test")
+    page = pages.render_report(facts)
+    text = Shown(page).text
+    chosen = facts.model["threshold"]
+    assert f"the least cost (false positive 1, false negative 20) on validation: score at least {chosen:.3f}" in text
+    assert "What the mistakes cost a row" in text
+    [picture] = [svg for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL) if "Cost by threshold" in svg]
+    for words in ("cost a row", "threshold (score)", "validation", "test"):
+        assert f"{words}</text>" in picture
 
 
 # Which files are written
