@@ -5,7 +5,7 @@ Which version serves is one row of `foretable.active`. A version that does not s
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,14 +13,11 @@ import duckdb
 
 from ibis_features import ConfigError, FeatureSchema, NotFoundError, Split
 from models_ml.artifact import sha256
-from models_ml.curves import Row
 from models_ml.drift import Drift
 from models_ml.evaluation import Metric
+from models_ml.judgements import add_judgement
 from models_ml.judging import Judgement
 from models_ml.spec import PredictionSpec
-
-PICTURES = ("deciles", "curves", "confusion", "slices", "cost_curve")
-"""The tables of what is drawn of a version on the rows that judged it."""
 
 
 @dataclass(frozen=True)
@@ -171,30 +168,13 @@ def add_version(con: duckdb.DuckDBPyConnection, trained: TrainedVersion) -> int:
             "trained_at": trained.trained_at,
         },
     )
-    _add_judgement(con, prediction, version, trained.judgement)
+    add_judgement(con, prediction, version, trained.judgement)
     if trained.importance:
         con.executemany(
             "insert into foretable.feature_importance values (?, ?, ?, ?)",
             [[prediction, version, feature, share] for feature, share in trained.importance.items()],
         )
     return version
-
-
-def replace_judgement(
-    con: duckdb.DuckDBPyConnection, prediction: str, version: int, judgement: Judgement, threshold: Any
-) -> None:
-    """Let a version have another threshold, and what was measured with it. The caller holds the transaction."""
-    key = [prediction, version]
-    for table in ("metrics", *PICTURES):
-        con.execute(f"delete from foretable.{table} where prediction = ? and version = ?", key)
-    _add_judgement(con, prediction, version, judgement)
-    row = con.execute("select config from foretable.models where prediction = ? and version = ?", key).fetchone()
-    assert row is not None
-    config = json.dumps({**json.loads(row[0]), "threshold": threshold})
-    con.execute(
-        "update foretable.models set threshold = ?, config = ? where prediction = ? and version = ?",
-        [judgement.threshold, config, *key],
-    )
 
 
 def threshold_of(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> tuple[Any, float | None]:
@@ -205,33 +185,6 @@ def threshold_of(con: duckdb.DuckDBPyConnection, prediction: str, version: int) 
     if row is None:
         raise NotFoundError(f"no version {version} of prediction '{prediction}'; `foretable predictions` lists them")
     return json.loads(row[0]).get("threshold"), row[1]
-
-
-def _add_judgement(con: duckdb.DuckDBPyConnection, prediction: str, version: int, judgement: Judgement) -> None:
-    con.executemany(
-        "insert into foretable.metrics values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            [prediction, version, split, scored_by, m.name, m.value, m.lower, m.upper, m.rows]
-            for split, scored_by, m in judgement.metrics
-        ],
-    )
-    for table, rows in judgement.pictures.items():
-        _add_rows(con, table, prediction, version, rows)
-
-
-def _add_rows(
-    con: duckdb.DuckDBPyConnection, table: str, prediction: str, version: int, rows: Sequence[tuple[str, Row]]
-) -> None:
-    """Insert all rows at once, a list a column: row by row takes a second."""
-    if not rows:
-        return
-    names = [field.name for field in fields(rows[0][1])]
-    columns = [[split for split, _ in rows], *([getattr(row, name) for _, row in rows] for name in names)]
-    unnested = "".join(f", unnest(?) as {name}" for name in ("split", *names))
-    con.execute(
-        f"insert into foretable.{table} by name select ? as prediction, ? as version{unnested}",
-        [prediction, version, *columns],
-    )
 
 
 def last_train_seconds(con: duckdb.DuckDBPyConnection, prediction: str) -> float | None:

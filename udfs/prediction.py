@@ -26,6 +26,7 @@ from ibis_features import (
 )
 from models_ml.artifact import pack, unpack
 from models_ml.fitting import fit_spec
+from models_ml.judgements import replace_judgement
 from models_ml.judging import Judgement, check_slices, judge, not_beaten
 from models_ml.leaks import leak_suspects
 from models_ml.registry import (
@@ -39,7 +40,6 @@ from models_ml.registry import (
     add_version,
     last_train_seconds,
     read_artifact,
-    replace_judgement,
     threshold_of,
     trained_version,
     version_trained_on,

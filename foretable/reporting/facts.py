@@ -13,8 +13,8 @@ import duckdb
 
 from foretable.predictions import has_state, list_versions, rows_of
 from ibis_features import FeatureSchema, NotFoundError
+from models_ml.judgements import PICTURES
 from models_ml.judging import ABOVE, BASELINES
-from models_ml.registry import PICTURES
 from udfs.scorers import identifier
 
 PARTS = ("train", "validate", "test")
