@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ibis_features import ConfigError
 from models_ml.spec import parse_spec
-from models_ml.thresholds import choose_threshold, parse_threshold
+from models_ml.thresholds import Capacity, choose_threshold, parse_threshold
 from tests.predicting import BINARY, fixed, last_run, predict, version_count
 
 LABELS = np.array([1, 0, 1, 0, 0, 1, 0, 0, 0, 0])
@@ -52,6 +52,13 @@ def test_where_no_row_had_better_be_said_to_be_true_the_threshold_lies_above_all
     dear = parse_threshold({"cost": {"false_positive": 9, "false_negative": 1}})
     for rule in (few, dear):
         assert 0.9 < choose_threshold(rule, 1 - LABELS, SCORES, snapshots=1) < 0.91
+
+
+def test_a_share_is_rounded_down_from_what_it_says() -> None:
+    for percent in range(1, 101):
+        rule = parse_threshold({"capacity": f"{percent}%"})
+        assert isinstance(rule, Capacity)
+        assert (rule.of(100), rule.of(99)) == (percent, percent * 99 // 100), "0.29 * 100 is 28.999…"
 
 
 def test_a_capacity_is_that_of_one_snapshot() -> None:
