@@ -14,9 +14,7 @@ SETTINGS = {"history_days": 20, "near_duplicate_seconds": 60, "late_days": 3}
 MODELS = ("--resource-type", "model", "--resource-type", "seed", "--exclude", "pred__*", "mart__*")
 EMPTY = {"staging.contract__truth", "main.truth__user", "main.fitted__neighbours"}
 """A simulated shop has truth; no shipped feature is filled by its neighbours."""
-OF_LATE_ROWS = {
-    f"cleaning.int_users__{name}" for name in ("unsettled", "unsettled_events", "unsettled_sequences")
-}
+OF_LATE_ROWS = {f"cleaning.int_users__{name}" for name in ("unsettled", "unsettled_events", "unsettled_sequences")}
 """Empty where every row is known once it has happened."""
 
 
