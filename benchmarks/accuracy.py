@@ -2,7 +2,9 @@
 
 Builds the simulated shop and the real shops whose files lie in FOLDER, each in a temporary warehouse; prints the AUC
 on the newest labelled snapshot beside the baselines. `share_of_truth` is how far from recency to the truth's own AUC a
-model comes. Reference on the same splits, LightGBM on recency, frequency and money: Online Retail .737, Taobao .618.
+model comes; `ece` is the expected calibration error of its scores, to the truth where there is one, else to what
+happened, and `ece_uncalibrated` that of the model's own. Reference on the same splits, LightGBM on recency, frequency
+and money: Online Retail .737, Taobao .618.
 """
 
 import argparse
@@ -43,7 +45,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a simulated shop of 1,500 users instead of 5,000")
     options = parser.parse_args()
     figures: dict[str, Any] = {}
-    print(f"{'shop':14}{'prediction':20}{'recency':>9}{'rfm':>9}{'model':>9}{'truth':>9}{'share':>9}{'build':>10}")
+    print(
+        f"{'shop':14}{'prediction':20}{'recency':>9}{'rfm':>9}{'model':>9}{'truth':>9}{'share':>9}{'ece':>9}{'build':>10}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         shop = Path(folder) / "shop"
         simulate(shop, users=1_500 if options.quick else 5_000)
@@ -69,6 +73,21 @@ def measured(warehouse: Path, source: str, data: Path) -> dict[str, Any]:
     if not report.is_good:
         raise SystemExit(report.problem or "; ".join(step.message for step in report.failed))
     with duckdb.connect(str(warehouse), read_only=True) as con:
+        errors = con.execute(
+            """
+            select
+                prediction,
+                scored_by,
+                coalesce(
+                    max(value) filter (metric = 'true_calibration_error'),
+                    max(value) filter (metric = 'expected_calibration_error')
+                ) as value
+            from foretable.metrics
+            where split = 'test' and scored_by in ('model', 'uncalibrated')
+            group by prediction, scored_by
+            order by all
+            """
+        ).fetchall()
         rows = con.execute(
             """
             select prediction, scored_by, value, lower, upper
@@ -83,12 +102,14 @@ def measured(warehouse: Path, source: str, data: Path) -> dict[str, Any]:
         auc[scored_by] = round(value, 4)
         if scored_by == "model":
             auc["interval"] = [round(lower, 4), round(upper, 4)]
+    for prediction, scored_by, value in errors:
+        figures[prediction]["ece" if scored_by == "model" else "ece_uncalibrated"] = round(value, 4)
     for prediction, auc in figures.items():
         if not isinstance(auc, dict):
             continue
         if "truth" in auc:
             auc["share_of_truth"] = round((auc["model"] - auc["recency"]) / (auc["truth"] - auc["recency"]), 3)
-        cells = [f"{auc.get(name, ''):>9}" for name in ("recency", "rfm", "model", "truth", "share_of_truth")]
+        cells = [f"{auc.get(name, ''):>9}" for name in ("recency", "rfm", "model", "truth", "share_of_truth", "ece")]
         print(f"{source:14}{prediction:20}{''.join(cells)}{seconds:8.1f} s", flush=True)
     return figures
 

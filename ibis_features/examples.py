@@ -30,6 +30,9 @@ class Examples:
     def rows(self) -> int:
         return int(self.table.count().execute())
 
+    def snapshot_count(self) -> int:
+        return int(self.table[self.schema.as_of].nunique().execute())
+
     def at(self, snapshots: Sequence[datetime]) -> "Examples":
         """The labelled examples of these snapshots."""
         there = self.all_at(snapshots).table

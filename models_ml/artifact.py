@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ibis_features import ArtifactError, FeatureSchema
+from models_ml.calibration import PART as CALIBRATION
+from models_ml.calibration import with_calibration
 from models_ml.trainer import TRAINERS, FittedModel, trainer
 
 FORMAT = 1
@@ -81,7 +83,9 @@ def unpack(blob: bytes, *, expected_sha256: str | None = None) -> FittedModel:
     for name, content in parts.items():
         if sha256(content) != manifest.parts[name]:
             raise ArtifactError(f"the artifact's part {name} is not what was written; {REMEDY}")
-    return trainer(manifest.model).load(parts, manifest.schema)
+    calibration = parts.pop(CALIBRATION, None)
+    fitted = trainer(manifest.model).load(parts, manifest.schema)
+    return fitted if calibration is None else with_calibration(fitted, calibration)
 
 
 def read_manifest(blob: bytes) -> Manifest:

@@ -64,7 +64,9 @@ def cross_validate(
         kept, _ = select_features(spec, parts, progress=progress_of_fold)
         fitted = fit_spec(spec, kept["train"], kept["validate"], params=params, progress=progress_of_fold)
         progress_of_fold("judging", 0.0)
-        judged = judge_part(con, fitted, spec, parts["train"], parts[PART], truth=truth)
+        train = parts["train"]
+        thresholds = judge_part(con, fitted, spec, train, parts["validate"], truth=truth).thresholds
+        judged = judge_part(con, fitted, spec, train, parts[PART], thresholds=thresholds, truth=truth)
         yield Fold(number, len(splits), spec.model, split, parts["train"].rows(), judged.metrics)
 
 

@@ -5,7 +5,7 @@ on the order of the rows. What is not defined on the rows at hand (a lift where 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +59,7 @@ class Confusion:
     false_positive: int
     true_negative: int
     false_negative: int
-    is_best_f1: bool
+    is_chosen: bool
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,21 @@ class Slice:
     roc_auc: float
 
 
-Row = Decile | Point | Confusion | Slice
+@dataclass(frozen=True)
+class CostPoint:
+    """What the mistakes on all rows cost where rows with score >= threshold are said to be true."""
+
+    threshold: float
+    false_positive: int
+    false_negative: int
+    cost: float
+    cost_per_row: float
+
+
+Cost = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""What so many false positives and false negatives cost."""
+
+Row = Decile | Point | Confusion | Slice | CostPoint
 
 
 def deciles(labels: np.ndarray, scores: np.ndarray) -> list[Decile]:
@@ -83,7 +97,7 @@ def deciles(labels: np.ndarray, scores: np.ndarray) -> list[Decile]:
     >>> deciles(np.array([1, 0] * 5), np.linspace(1, 0.1, 10))[0].lift
     2.0
     """
-    groups = _Groups(labels, scores)
+    groups = Groups(labels, scores)
     if not groups.rows:
         return []
     edges = groups.rows * np.arange(11) / 10
@@ -107,30 +121,49 @@ def deciles(labels: np.ndarray, scores: np.ndarray) -> list[Decile]:
 
 def curves(labels: np.ndarray, scores: np.ndarray) -> list[Point]:
     """The points of `roc`, `precision_recall`, `calibration` and `score`; none of a curve that is not defined."""
-    groups = _Groups(labels, scores)
+    groups = Groups(labels, scores)
     return [*_roc(groups), *_precision_recall(groups), *_calibration(groups), *_histogram(groups)]
 
 
-def confusion(labels: np.ndarray, scores: np.ndarray, best: float | None) -> list[Confusion]:
-    """Counts at each of THRESHOLDS, and at `best`, the threshold with the best F1 on validation, where there is one."""
-    groups = _Groups(labels, scores)
+def confusion(labels: np.ndarray, scores: np.ndarray, chosen: float) -> list[Confusion]:
+    """Counts at each of THRESHOLDS, and at the one that was `chosen` on validation."""
+    groups = Groups(labels, scores)
     positive, negative = groups.found[-1], groups.missed[-1]
     thresholds = [(threshold, False) for threshold in THRESHOLDS]
     rows = []
-    for threshold, is_best in thresholds + ([] if best is None else [(best, True)]):
+    for threshold, is_chosen in [*thresholds, (chosen, True)]:
         said_true = np.searchsorted(-groups.scores, -threshold, "right")
         right, wrong = groups.found[said_true], groups.missed[said_true]
-        rows.append(Confusion(threshold, int(right), int(wrong), int(negative - wrong), int(positive - right), is_best))
+        rows.append(
+            Confusion(threshold, int(right), int(wrong), int(negative - wrong), int(positive - right), is_chosen)
+        )
     return rows
 
 
 def best_f1_threshold(labels: np.ndarray, scores: np.ndarray) -> float | None:
     """The score from which on saying true has the best F1, the highest such one; None where no label is true."""
-    groups = _Groups(labels, scores)
+    groups = Groups(labels, scores)
     if not groups.found[-1]:
         return None
     f1 = 2 * groups.found[1:] / (groups.above[1:] + groups.found[-1])
     return float(groups.scores[np.argmax(f1)])
+
+
+def cost_curve(labels: np.ndarray, scores: np.ndarray, cost: Cost) -> list[CostPoint]:
+    """What mistakes cost at scores that occur, the highest first."""
+    groups = Groups(labels, scores)
+    wrong, missed = groups.missed[1:], groups.found[-1] - groups.found[1:]
+    costs = cost(wrong, missed)
+    return [
+        CostPoint(
+            threshold=float(groups.scores[place]),
+            false_positive=int(wrong[place]),
+            false_negative=int(missed[place]),
+            cost=float(costs[place]),
+            cost_per_row=float(costs[place]) / groups.rows,
+        )
+        for place in (_thinned(groups.above[1:]) if groups.rows else [])
+    ]
 
 
 def frequent_values(values: Sequence[str | None], most: int = MOST_VALUES) -> list[str]:
@@ -150,14 +183,14 @@ def slices(
         is_in = named == value
         if not is_in.any():
             continue
-        groups = _Groups(labels[is_in], scores[is_in])
+        groups = Groups(labels[is_in], scores[is_in])
         rate = float(groups.found[-1] / groups.rows)
         mean = float(groups.scores @ groups.counts / groups.rows)
         rows.append(Slice(column, value, groups.rows, rate, mean, roc_auc(labels[is_in], scores[is_in])))
     return rows
 
 
-class _Groups:
+class Groups:
     """Groups of tied scores, the highest first, and the rows down to each: `above`, `found`, `missed` begin with 0."""
 
     def __init__(self, labels: np.ndarray, scores: np.ndarray) -> None:
@@ -170,7 +203,7 @@ class _Groups:
         self.above = self.found + self.missed
 
 
-def _roc(groups: _Groups) -> list[Point]:
+def _roc(groups: Groups) -> list[Point]:
     if not groups.found[-1] or not groups.missed[-1]:
         return []
     x, y = groups.missed / groups.missed[-1], groups.found / groups.found[-1]
@@ -178,7 +211,7 @@ def _roc(groups: _Groups) -> list[Point]:
     return _points("roc", x[kept], y[kept], groups.above[kept])
 
 
-def _precision_recall(groups: _Groups) -> list[Point]:
+def _precision_recall(groups: Groups) -> list[Point]:
     """Points where a true label is found: steps down to them have the area of the average precision."""
     if not groups.found[-1]:
         return []
@@ -189,7 +222,7 @@ def _precision_recall(groups: _Groups) -> list[Point]:
     return _points("precision_recall", x, y, above)
 
 
-def _calibration(groups: _Groups) -> list[Point]:
+def _calibration(groups: Groups) -> list[Point]:
     bins = equal_count_bins(groups.counts[None])[0]
     rows, positive = np.bincount(bins, groups.counts), np.bincount(bins, groups.positive)
     summed = np.bincount(bins, groups.scores * groups.counts)
@@ -198,7 +231,7 @@ def _calibration(groups: _Groups) -> list[Point]:
     return _points("calibration", x[::-1], y[::-1], rows[is_held][::-1])
 
 
-def _histogram(groups: _Groups) -> list[Point]:
+def _histogram(groups: Groups) -> list[Point]:
     if not groups.rows:
         return []
     bins = np.clip(groups.scores * SCORE_BINS, 0, SCORE_BINS - 1).astype(np.int64)

@@ -6,6 +6,7 @@ where all labels are the same) is NaN.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -17,6 +18,8 @@ TOP_SHARE = 0.1
 INTERVAL = (0.025, 0.975)
 LEAST_PROBABILITY = 1e-7  # about half the distance from 1 to the float32 below it
 NUMBERS_AT_ONCE = 4_000_000
+AT_THRESHOLD = ("accuracy", "precision", "recall", "f1")
+TRUE_CALIBRATION_ERROR = "true_calibration_error"
 
 
 @dataclass(frozen=True)
@@ -37,20 +40,41 @@ def evaluate(
     entities: np.ndarray | None = None,
     seed: int,
     resamples: int = 200,
+    threshold: float = THRESHOLD,
 ) -> list[Metric]:
-    """Every metric of METRICS with a 95% percentile bootstrap interval.
+    """Every metric of METRICS with a 95% percentile bootstrap interval; those of yes and no at `threshold`.
 
     `entities` (integer codes, [rows]) are resampled whole, since the rows of one entity resemble each other; without
     them each row is resampled on its own. Raises ExamplesError on NaN or lengths that differ.
     """
     ranking = Ranking(labels, scores)
-    drawn: dict[str, list[np.ndarray]] = {name: [] for name in FORMULAS}
+    formulas: dict[str, Formula] = {
+        **FORMULAS,
+        **{name: partial(FORMULAS[name], threshold=threshold) for name in AT_THRESHOLD},
+    }
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in formulas}
     for weights in _resampled(ranking.rows, entities, seed, resamples):
         counts = ranking.counts(weights)
-        for name, formula in FORMULAS.items():
+        for name, formula in formulas.items():
             drawn[name].append(formula(*counts))
     whole = ranking.counts(np.ones((1, ranking.rows)))
-    return [_with_interval(name, formula(*whole)[0], drawn[name], ranking.rows) for name, formula in FORMULAS.items()]
+    return [_with_interval(name, formula(*whole)[0], drawn[name], ranking.rows) for name, formula in formulas.items()]
+
+
+def true_calibration_error(
+    truth: np.ndarray, scores: np.ndarray, *, entities: np.ndarray | None = None, seed: int, resamples: int = 200
+) -> Metric:
+    """The expected calibration error against the true probabilities themselves, [rows], in place of what happened."""
+    negated, group = np.unique(-np.asarray(scores, np.float64), return_inverse=True)
+
+    def error(weights: np.ndarray) -> np.ndarray:
+        positive, negative = (
+            np.stack([np.bincount(group, row * share, len(negated)) for row in weights]) for share in (truth, 1 - truth)
+        )
+        return _expected_calibration_error(-negated, positive, negative)
+
+    drawn = [error(weights) for weights in _resampled(len(group), entities, seed, resamples)]
+    return _with_interval(TRUE_CALIBRATION_ERROR, error(np.ones((1, len(group))))[0], drawn, len(group))
 
 
 def difference_interval(
@@ -205,9 +229,9 @@ def _on_all_rows(formula: "Formula", labels: np.ndarray, scores: np.ndarray) -> 
 
 
 # Below, `scores` are [groups] and fall; `positive` and `negative` are how many true and false labels each group holds,
-# [resamples, groups]. A formula returns [resamples].
+# [resamples, groups]. A formula returns [resamples]; those of AT_THRESHOLD also take the threshold.
 
-Formula = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+Formula = Callable[..., np.ndarray]
 
 
 def _roc_auc(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
@@ -238,23 +262,27 @@ def _expected_calibration_error(scores: np.ndarray, positive: np.ndarray, negati
     return _ratio(np.abs(excess).sum(axis=1), counts.sum(axis=1))
 
 
-def _accuracy(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    said_true = scores >= THRESHOLD
+def _accuracy(
+    scores: np.ndarray, positive: np.ndarray, negative: np.ndarray, threshold: float = THRESHOLD
+) -> np.ndarray:
+    said_true = scores >= threshold
     right = positive[:, said_true].sum(axis=1) + negative[:, ~said_true].sum(axis=1)
     return _ratio(right, (positive + negative).sum(axis=1))
 
 
-def _precision(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    said_true = scores >= THRESHOLD
+def _precision(
+    scores: np.ndarray, positive: np.ndarray, negative: np.ndarray, threshold: float = THRESHOLD
+) -> np.ndarray:
+    said_true = scores >= threshold
     return _ratio(positive[:, said_true].sum(axis=1), (positive + negative)[:, said_true].sum(axis=1))
 
 
-def _recall(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    return _ratio(positive[:, scores >= THRESHOLD].sum(axis=1), positive.sum(axis=1))
+def _recall(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
+    return _ratio(positive[:, scores >= threshold].sum(axis=1), positive.sum(axis=1))
 
 
-def _f1(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    said_true = scores >= THRESHOLD
+def _f1(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
+    said_true = scores >= threshold
     said = (positive + negative)[:, said_true].sum(axis=1)
     return _ratio(2 * positive[:, said_true].sum(axis=1), said + positive.sum(axis=1))
 

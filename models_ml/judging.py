@@ -11,10 +11,12 @@ import numpy as np
 from ibis_features import ConfigError, Examples, FeatureSchema
 from ibis_features.examples import LABEL
 from models_ml.baselines import base_rate_scores, regression_scores, single_feature_scores
-from models_ml.curves import Row, best_f1_threshold, confusion, curves, deciles, frequent_values, slices
-from models_ml.evaluation import Metric, difference_interval, evaluate
+from models_ml.calibration import calibration_of, uncalibrated
+from models_ml.curves import Row, confusion, cost_curve, curves, deciles, frequent_values, slices
+from models_ml.evaluation import Metric, difference_interval, evaluate, true_calibration_error
 from models_ml.spec import PredictionSpec
 from models_ml.splitting import HOLDOUT
+from models_ml.thresholds import Cost, choose_threshold, parse_threshold
 from models_ml.trainer import FittedModel
 
 JUDGED = ("validate", "test")
@@ -28,19 +30,27 @@ DECIDING = "roc_auc"
 
 @dataclass(frozen=True)
 class Judgement:
-    """How good a model is. metrics: (split, scored_by, metric). pictures: (split, row) by table, of the model alone."""
+    """How good a model is. metrics: (split, scored_by, metric). pictures: (split, row) by table, of the model alone.
+
+    threshold: the model's, chosen on validation.
+    """
 
     metrics: tuple[tuple[str, str, Metric], ...]
     pictures: Mapping[str, Sequence[tuple[str, Row]]]
+    threshold: float
 
 
 @dataclass(frozen=True)
 class JudgedPart:
-    """Labels and scores of some rows, [rows] each, and what follows from them: (scored_by, metric)."""
+    """Labels and scores of some rows, [rows] each, and what follows from them: (scored_by, metric).
+
+    thresholds: from which score on a row is said to be true, by who scored it.
+    """
 
     labels: np.ndarray
     scores: np.ndarray
     metrics: tuple[tuple[str, Metric], ...]
+    thresholds: Mapping[str, float]
 
 
 def judge(
@@ -55,6 +65,9 @@ def judge(
 
     Entities that were held out are judged apart, as a part of their own, without pictures.
 
+    scored_by `uncalibrated` is the score before its calibration, where there is one. Whoever scores has a threshold
+    of its own, chosen on validation by the same rule.
+
     scored_by `above_<baseline>` is the model's AUC less the baseline's, both on the same resampled entities.
 
     `truth` is the quoted name of a relation with the true probabilities, one row an entity and as_of; where it holds
@@ -64,30 +77,31 @@ def judge(
     metrics: list[tuple[str, str, Metric]] = []
     pictures: dict[str, list[tuple[str, Row]]] = {}
     kept = {column: frequent_values(_texts(train, column)) for column in spec.slices}
-    best = None
+    rule = parse_threshold(spec.threshold)
+    thresholds: Mapping[str, float] | None = None
     for split in JUDGED:
         part = parts[split]
-        judged = judge_part(con, fitted, spec, train, part, truth=truth)
-        labels, scores = judged.labels, judged.scores
+        judged = judge_part(con, fitted, spec, train, part, thresholds=thresholds, truth=truth)
+        labels, scores, thresholds = judged.labels, judged.scores, judged.thresholds
         metrics += [(split, scored_by, metric) for scored_by, metric in judged.metrics]
-        if split == "validate":
-            best = best_f1_threshold(labels, scores)
         drawn: dict[str, Sequence[Row]] = {
             "deciles": deciles(labels, scores),
             "curves": curves(labels, scores),
-            "confusion": confusion(labels, scores, best),
+            "confusion": confusion(labels, scores, thresholds["model"]),
             "slices": [
                 row
                 for column, values in kept.items()
                 for row in slices(column, _texts(part, column), values, labels, scores)
             ],
         }
+        if isinstance(rule, Cost):
+            drawn["cost_curve"] = cost_curve(labels, scores, rule)
         for table, rows in drawn.items():
             pictures.setdefault(table, []).extend((split, row) for row in rows)
     if HOLDOUT in parts:
-        unseen = judge_part(con, fitted, spec, train, parts[HOLDOUT], truth=truth)
+        unseen = judge_part(con, fitted, spec, train, parts[HOLDOUT], thresholds=thresholds, truth=truth)
         metrics += [(HOLDOUT, scored_by, metric) for scored_by, metric in unseen.metrics]
-    return Judgement(tuple(metrics), pictures)
+    return Judgement(tuple(metrics), pictures, thresholds["model"])
 
 
 def judge_part(
@@ -97,24 +111,40 @@ def judge_part(
     train: Examples,
     part: Examples,
     *,
+    thresholds: Mapping[str, float] | None = None,
     truth: str | None = None,
 ) -> JudgedPart:
-    """The metrics of `judge` on one part of the rows; `train` are those that model and baselines learned from."""
+    """The metrics of `judge` on one part of the rows; `train` are those that model and baselines learned from.
+
+    Without thresholds each is chosen on these very rows, as on those of validation.
+    """
     labels, scores = scored(fitted, part)
     train_labels = train.column(spec.label).to_numpy(zero_copy_only=False)
-    scored_by = {"model": scores, **_baseline_scores(train, train_labels, part, spec)}
+    scored_by = {"model": scores}
+    if calibration_of(fitted):
+        scored_by["uncalibrated"] = scored(uncalibrated(fitted), part)[1]
+    scored_by.update(_baseline_scores(train, train_labels, part, spec))
     if truth is not None:
         true_scores = _truth(con, part, truth)
         if not np.isnan(true_scores).any():
             scored_by["truth"] = true_scores
     entities = entity_codes(part)
+    if thresholds is None:
+        rule, snapshots = parse_threshold(spec.threshold), part.snapshot_count()
+        thresholds = {
+            name: choose_threshold(rule, labels, values, snapshots=snapshots) for name, values in scored_by.items()
+        }
     metrics: list[tuple[str, Metric]] = []
     for name, values in scored_by.items():
-        metrics += [(name, metric) for metric in evaluate(labels, values, entities=entities, seed=spec.seed)]
+        threshold = thresholds.get(name, thresholds["model"])
+        found = evaluate(labels, values, entities=entities, seed=spec.seed, threshold=threshold)
+        if "truth" in scored_by:
+            found.append(true_calibration_error(scored_by["truth"], values, entities=entities, seed=spec.seed))
+        metrics += [(name, metric) for metric in found]
         if name in BASELINES:
             above = difference_interval(DECIDING, labels, scores, values, entities=entities, seed=spec.seed)
             metrics.append((ABOVE + name, above))
-    return JudgedPart(labels, scores, tuple(metrics))
+    return JudgedPart(labels, scores, tuple(metrics), thresholds)
 
 
 def rfm_columns(schema: FeatureSchema, spec: PredictionSpec) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 from ibis_features import ConfigError, Examples, FeatureSchema
 from models_ml.inputs import InputEncoding
 from models_ml.network import (
+    LOSS_PARAMS,
     NetworkModel,
     embedded,
     fit_network,
@@ -31,6 +32,7 @@ DEFAULT_PARAMS: Mapping[str, Any] = {
     "epochs": 15,  # at most; early stopping decides
     "patience": 3,
     "max_rows": 60_000,  # more training rows than this are sampled
+    **LOSS_PARAMS,
 }
 BOUNDS: Bounds = {
     "units": (1, 1024),

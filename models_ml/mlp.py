@@ -6,6 +6,7 @@ from typing import Any
 from ibis_features import ConfigError, Examples, FeatureSchema
 from models_ml.inputs import InputEncoding
 from models_ml.network import (
+    LOSS_PARAMS,
     NetworkModel,
     embedded,
     fit_network,
@@ -27,6 +28,7 @@ DEFAULT_PARAMS: Mapping[str, Any] = {
     "epochs": 30,  # at most; early stopping decides
     "patience": 4,
     "max_rows": 200_000,  # more training rows than this are sampled
+    **LOSS_PARAMS,
 }
 BOUNDS: Bounds = {
     "units": (1, 2048),

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ibis_features import ArtifactError, Examples, FeatureSchema
+from ibis_features import ArtifactError, ConfigError, Examples, FeatureSchema
 from ibis_features.examples import LABEL
+from models_ml.calibration import probabilities
 from models_ml.inputs import CategoryInput, Encoded, InputEncoding, blank_encoding, fit_statistics
 from models_ml.integrated_gradients import IntegratedGradients
 from models_ml.preconditions import Bounds, check_params, positive_weight
@@ -30,12 +31,17 @@ ROWS_PER_CALL = 4096
 
 LEAST_STEPS_PER_EPOCH = 32
 
+LOSSES = ("log_loss", "focal")
+LOSS_PARAMS: Mapping[str, Any] = {
+    "loss": "log_loss",
+    "gamma": 2.0,  # of the focal loss alone
+}
+GAMMA: tuple[float, float] = (0.0, 10.0)
+
 DECAY = 0.4
 """The learning rate is multiplied by this after every epoch that does not improve on the best one."""
 
 PARTS = ("network.json", "weights.npz")
-
-LEAST_LOGIT = -700.0
 
 IMPORTING = threading.Lock()
 
@@ -61,10 +67,13 @@ def fit_network(
 ) -> "NetworkModel":
     """Train until the log loss on `validate` has not fallen for `patience` epochs; keep the best epoch's weights.
 
+    With params.loss 'focal' the loss is the focal one of Lin et al., "Focal loss for dense object detection", 2017:
+    rows that are scored well weigh less, and scores are no probabilities until they are calibrated.
+
     Where there are more than `max_rows` training rows, a seeded sample of that size trains. The encoded rows are
     held in memory. Raises ConfigError and ExamplesError as `check_params` and `positive_weight` do.
     """
-    check_params(family, params, bounds)
+    _check_loss(family, params, bounds)
     weight = positive_weight(train, validate, class_weight)
     progress("reading", 0.0)
     keras = import_keras()
@@ -103,7 +112,9 @@ def load_network(
     try:
         state = json.loads(parts["network.json"])
         encoding, params = InputEncoding.from_json(state["encoding"]), dict(state["params"])
-        check_params(family, params, bounds)
+        for name, value in LOSS_PARAMS.items():  # an artifact of before there was a choice
+            params.setdefault(name, value)
+        _check_loss(family, params, bounds)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError("the network's settings cannot be read; the artifact is damaged: train anew") from error
     if state.get("family") != family or sorted(encoding.features) != sorted(schema.names):
@@ -129,9 +140,13 @@ class NetworkModel:
 
     def predict(self, batch: pa.RecordBatch) -> np.ndarray:
         """The probability of a true label, float32 [rows]. Several threads may call at once."""
+        return probabilities(self.margin(batch).astype(np.float64))
+
+    def margin(self, batch: pa.RecordBatch) -> np.ndarray:
+        """The log-odds of a true label, float32 [rows]."""
         if not batch.num_rows:
             return np.empty(0, np.float32)
-        return _probabilities(_all_logits(self._logits, self.encoding.encode(batch)))
+        return _all_logits(self._logits, self.encoding.encode(batch))
 
     def contributions(self, batch: pa.RecordBatch) -> np.ndarray:
         """Integrated gradients in log-odds, float64 [rows, features]; with `base_log_odds` they add up to the logit."""
@@ -163,6 +178,12 @@ class NetworkModel:
     def importance(self) -> dict[str, float]:
         """Empty: a network has no gain to share out."""
         return {}
+
+
+def _check_loss(family: str, params: Mapping[str, Any], bounds: Bounds) -> None:
+    check_params(family, params, {**bounds, "gamma": GAMMA})
+    if params["loss"] not in LOSSES:
+        raise ConfigError(f"unknown params.loss {params['loss']!r} for '{family}'; known: {', '.join(LOSSES)}")
 
 
 def import_keras() -> Any:
@@ -254,7 +275,11 @@ def _train(
     rate = params["learning_rate"]
     optimiser = keras.optimizers.AdamW(rate, weight_decay=params["weight_decay"], global_clipnorm=1.0)
     optimiser.exclude_from_weight_decay(var_names=["bias"])
-    network.compile(optimizer=optimiser, loss=keras.losses.BinaryCrossentropy(from_logits=True))
+    gamma = params["gamma"] if params["loss"] == "focal" else 0.0
+    log_loss, focal = keras.losses.BinaryCrossentropy, keras.losses.BinaryFocalCrossentropy
+    network.compile(
+        optimizer=optimiser, loss=focal(gamma=gamma, from_logits=True) if gamma else log_loss(from_logits=True)
+    )
     logits = _compiled(network)
     validate_rows, validate_labels = validate
     best, kept, stale = np.inf, network.get_weights(), 0
@@ -265,7 +290,7 @@ def _train(
             truth = labels[chosen][:, None]
             weights = np.where(truth[:, 0] == 1, np.float32(weight), np.float32(1))
             network.train_on_batch(rows.inputs(chosen), truth, sample_weight=weights)
-        loss = _log_loss(_all_logits(logits, validate_rows), validate_labels, weight)
+        loss = _loss(_all_logits(logits, validate_rows), validate_labels, weight, gamma)
         if observe is not None:
             observe(epoch, loss)
         if loss < best:
@@ -312,19 +337,16 @@ def _all_logits(logits: Callable[[dict[str, np.ndarray]], np.ndarray], rows: Enc
     return values
 
 
-def _probabilities(logits: np.ndarray) -> np.ndarray:
-    return (1.0 / (1.0 + np.exp(-np.maximum(logits.astype(np.float64), LEAST_LOGIT)))).astype(np.float32)
-
-
 def _log_odds(labels: np.ndarray, weight: float) -> float:
     """Of a true label among these, 1 added to both kinds: where the network's bias starts."""
     return float(np.log((labels.sum() * weight + 1) / ((1 - labels).sum() + 1)))
 
 
-def _log_loss(logits: np.ndarray, labels: np.ndarray, weight: float) -> float:
-    """Mean over the rows, a true label weighing `weight`."""
+def _loss(logits: np.ndarray, labels: np.ndarray, weight: float, gamma: float) -> float:
+    """Mean over the rows, a true label weighing `weight`: the log-loss, or with gamma the focal loss."""
     margins = np.where(labels == 1, logits, -logits).astype(np.float64)
-    return float(np.average(np.logaddexp(0.0, -margins), weights=np.where(labels == 1, weight, 1.0)))
+    losses = np.logaddexp(0.0, -margins) * np.exp(-gamma * np.logaddexp(0.0, margins))
+    return float(np.average(losses, weights=np.where(labels == 1, weight, 1.0)))
 
 
 def _set_weights(network: Any, content: bytes) -> None:

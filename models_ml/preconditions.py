@@ -1,5 +1,6 @@
 """What every family checks before it trains: params within bounds, and labels of both kinds."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,6 +45,17 @@ def positive_weight(train: Examples, validate: Examples, class_weight: str | Non
             "bring a longer log, or start the snapshots earlier"
         )
     return negative / positive if class_weight == "balanced" else 1.0
+
+
+def prior_shift(train: Examples, sampled: Examples, validate: Examples, class_weight: str | None) -> float:
+    """What training on `sampled` in place of `train`, with these weights, adds to the log-odds of a true label.
+
+    Negatives that are left out and positives that weigh more both raise the odds by a factor that does not depend on
+    the row: King and Zeng, "Logistic regression in rare events data", 2001.
+    """
+    weight = positive_weight(sampled, validate, class_weight)
+    (_, negative), (_, kept) = _label_counts(train), _label_counts(sampled)
+    return math.log(weight * negative / kept)
 
 
 def _label_counts(examples: Examples) -> tuple[int, int]:

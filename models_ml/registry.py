@@ -5,7 +5,7 @@ Which version serves is one row of `foretable.active`. A version that does not s
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,10 +13,11 @@ import duckdb
 
 from ibis_features import ConfigError, FeatureSchema, NotFoundError, Split
 from models_ml.artifact import sha256
-from models_ml.curves import Row
 from models_ml.drift import Drift
 from models_ml.evaluation import Metric
 from models_ml.importance import Importance
+from models_ml.judgements import add_judgement, add_rows
+from models_ml.judging import Judgement
 from models_ml.selection import Verdict
 from models_ml.spec import PredictionSpec
 
@@ -55,10 +56,7 @@ class TrainedVersion:
     rows: Mapping[str, int]
     train_seconds: float
     artifact: bytes
-    metrics: tuple[tuple[str, str, Metric], ...]
-    """(split, scored_by, metric): the model itself or one of its baselines."""
-    pictures: Mapping[str, Sequence[tuple[str, Row]]]
-    """(split, row) of what was drawn of the model alone, by table: deciles, curves, confusion, slices."""
+    judgement: Judgement
     importances: Sequence[Importance]
     base_log_odds: float | None
     """What the contributions to a score start from; None where the model tells none."""
@@ -173,6 +171,7 @@ def add_version(con: duckdb.DuckDBPyConnection, trained: TrainedVersion) -> int:
             "split": json.dumps(split),
             **{f"{part}_rows": trained.rows[part] for part in ("train", "validate", "test")},
             "train_seconds": trained.train_seconds,
+            "threshold": trained.judgement.threshold,
             "artifact": trained.artifact,
             "artifact_sha256": sha256(trained.artifact),
             "base_log_odds": trained.base_log_odds,
@@ -182,38 +181,20 @@ def add_version(con: duckdb.DuckDBPyConnection, trained: TrainedVersion) -> int:
             "trained_at": trained.trained_at,
         },
     )
-    con.executemany(
-        "insert into foretable.metrics values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            [prediction, version, split_name, scored_by, m.name, m.value, m.lower, m.upper, m.rows]
-            for split_name, scored_by, m in trained.metrics
-        ],
-    )
-    _add_rows(con, "importances", prediction, version, trained.importances)
-    _add_rows(con, "feature_selection", prediction, version, trained.selection)
-    for table, pictures in trained.pictures.items():
-        _add_rows(con, table, prediction, version, [row for _, row in pictures], split=[name for name, _ in pictures])
+    add_judgement(con, prediction, version, trained.judgement)
+    add_rows(con, "importances", prediction, version, trained.importances)
+    add_rows(con, "feature_selection", prediction, version, trained.selection)
     return version
 
 
-def _add_rows(
-    con: duckdb.DuckDBPyConnection,
-    table: str,
-    prediction: str,
-    version: int,
-    rows: Sequence[Row | Importance | Verdict],
-    **more: Sequence[str],
-) -> None:
-    """Insert all rows at once, a list a column: row by row takes a second. `more` are columns beside the rows'."""
-    if not rows:
-        return
-    names = [field.name for field in fields(rows[0])]
-    columns = [*more.values(), *([getattr(row, name) for row in rows] for name in names)]
-    unnested = "".join(f", unnest(?) as {name}" for name in (*more, *names))
-    con.execute(
-        f"insert into foretable.{table} by name select ? as prediction, ? as version{unnested}",
-        [prediction, version, *columns],
-    )
+def threshold_of(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> tuple[Any, float | None]:
+    """The `threshold` of a version's config and the score that it has led to; None where neither was kept."""
+    row = con.execute(
+        "select config, threshold from foretable.models where prediction = ? and version = ?", [prediction, version]
+    ).fetchone()
+    if row is None:
+        raise NotFoundError(f"no version {version} of prediction '{prediction}'; `foretable predictions` lists them")
+    return json.loads(row[0]).get("threshold"), row[1]
 
 
 def last_train_seconds(con: duckdb.DuckDBPyConnection, prediction: str) -> float | None:

@@ -6,9 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 from ibis_features import ConfigError
+from models_ml.calibration import CALIBRATE
 from models_ml.search_space import Tune, parse_tune
 from models_ml.select_steps import Step, parse_select
 from models_ml.spans import parse_span
+from models_ml.thresholds import parse_threshold
 from models_ml.trainer import TRAINERS
 
 KINDS = ("binary",)
@@ -24,16 +26,19 @@ class PredictionSpec:
 
     entity: column of the key. label: column to predict, NULL where not yet known. horizon_days: length of the label's
     window. kind: what the label is. model: the trainer. params: the trainer's own settings. exclude: columns that are
-    not features. class_weight: 'balanced' weighs both classes alike. select: leave features out, one step after
-    another. tune: search the params. retrain: when to train; a mapping says when new rows alone are worth it:
-    {'every': '7 days', 'on_drift': 0.2, 'on_decay': 0.05}. promote: whether a new version serves: when_better than its
-    baselines, always, or never but by hand. seed: of all chance. validate_snapshots, test_snapshots: how many of the
-    newest labelled snapshots judge the model. holdout: the share of the entities that never train, judged apart.
-    recency: the feature whose value alone is a baseline. rfm: the features whose logistic regression is a baseline,
-    None for those of RFM that the SELECT has. truth: relation with the true probabilities of a simulated shop, in a
-    column named as the label. leak_check: refuse a feature that tells the label by itself. include_unversioned: train
-    on attributes of which the source keeps only the present, too. slices: columns by whose values the model is judged
-    apart. reasons: how many of the strongest reasons stand beside each score; 0 for none.
+    not features. class_weight: 'balanced' weighs both classes alike in training. undersample: the share of the entities
+    whose false labels train. select: leave features out, one step after another. tune: search the params. calibrate:
+    how scores become probabilities: 'isotonic', 'platt', or None. threshold: from which score on a row is said to be
+    true: 'f1', {'cost': {'false_positive': 1, 'false_negative': 5}}, or {'capacity': 1000} or '5%' of a snapshot.
+    retrain: when to train; a mapping says when new rows alone are worth it: {'every': '7 days', 'on_drift': 0.2,
+    'on_decay': 0.05}. promote: whether a new version serves: when_better than its baselines, always, or never but by
+    hand. seed: of all chance. validate_snapshots, test_snapshots: how many of the newest labelled snapshots judge the
+    model. holdout: the share of the entities that never train, judged apart. recency: the feature whose value alone is
+    a baseline. rfm: the features whose logistic regression is a baseline, None for those of RFM that the SELECT has.
+    truth: relation with the true probabilities of a simulated shop, in a column named as the label. leak_check: refuse
+    a feature that tells the label by itself. include_unversioned: train on attributes of which the source keeps only
+    the present, too. slices: columns by whose values the model is judged apart. reasons: how many of the strongest
+    reasons stand beside each score; 0 for none.
     """
 
     entity: str
@@ -47,6 +52,9 @@ class PredictionSpec:
     class_weight: str | None = None
     select: tuple[Step, ...] = ()
     tune: Tune | None = None
+    undersample: float | None = None
+    calibrate: str | None = "platt"
+    threshold: str | Mapping[str, Any] = "f1"
     retrain: str | Mapping[str, Any] = "when_changed"
     promote: str = "when_better"
     seed: int = 7
@@ -108,6 +116,9 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
         _choice(config, "retrain", RETRAIN)
     _choice(config, "promote", PROMOTE)
     _choice(config, "class_weight", CLASS_WEIGHTS)
+    _choice(config, "calibrate", CALIBRATE)
+    _check_share(config)
+    parse_threshold(config.get("threshold", "f1"))
     lists = {key: tuple(dict.fromkeys(names)) for key, names in columns.items()}
     parsed = {
         "params": dict(config.get("params") or {}),
@@ -115,6 +126,16 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
         "tune": parse_tune(config.get("tune")),
     }
     return PredictionSpec(**{**config, **parsed, **lists})
+
+
+def _check_share(config: Mapping[str, Any]) -> None:
+    share = config.get("undersample")
+    is_number = isinstance(share, int | float) and not isinstance(share, bool)
+    _check(config, "undersample", share is None or (is_number and 0 < share <= 1), "a share above 0, at most 1")
+    if (config.get("params") or {}).get("loss") == "focal" and config.get("calibrate", "platt") is None:
+        raise ConfigError(
+            "the scores of params.loss 'focal' are no probabilities; give calibrate='platt' or 'isotonic'"
+        )
 
 
 def _check_policy(policy: Mapping[str, Any]) -> None:

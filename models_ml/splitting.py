@@ -49,3 +49,14 @@ def _hash_is_below(examples: Examples, share: float, salt: str) -> ir.BooleanVal
     digest = (f"{salt}-" + examples.table[examples.schema.entity].cast("string")).hexdigest("md5")
     # Hexadecimal digits of one length sort as the numbers that they write.
     return digest.substr(0, 8) < f"{round(share * 16**8):08x}"
+
+
+def undersampled(examples: Examples, share: float | None, *, seed: int) -> Examples:
+    """All rows with a true label, and the others of about this share of the entities: the same ones each time.
+
+    An entity is kept or left out by its MD5 hash with the seed, whichever other entities and snapshots there are.
+    """
+    if share is None:
+        return examples
+    is_true = examples.table[examples.schema.label].cast("float64") == 1
+    return _filtered(examples, is_true | _hash_is_below(examples, share, f"undersample-{seed}"))

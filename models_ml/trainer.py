@@ -47,10 +47,13 @@ class FittedModel(Protocol):
         Returns float32 [rows]: for a binary prediction the probability of a true label.
         """
 
+    def margin(self, batch: pa.RecordBatch) -> np.ndarray:
+        """The log-odds as the model itself gives them, before any calibration; float32 [rows]."""
+
     def contributions(self, batch: pa.RecordBatch) -> np.ndarray:
         """What each feature adds to each row's log-odds, float64 [rows, features] in the order of the schema.
 
-        A row's contributions and `base_log_odds` add up to log(p / (1 - p)), p being the score that `predict` gives.
+        A row's contributions and `base_log_odds` add up to its margin, the log-odds before any calibration.
         """
 
     def dump(self) -> dict[str, bytes]:

@@ -4,7 +4,6 @@ Source: Chen and Guestrin, "XGBoost: A Scalable Tree Boosting System", https://a
 """
 
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from ibis_features import ArtifactError, Examples, FeatureSchema
 from ibis_features.examples import LABEL
+from models_ml.calibration import probabilities
 from models_ml.encoding import MatrixColumn, columns_from_json, columns_to_json, fit_matrix_columns, matrix
 from models_ml.preconditions import Bounds, check_params, positive_weight
 from models_ml.trainer import Observe, Progress
@@ -61,8 +61,6 @@ WARM_UP = 100
 """A small eta looks worse than a large one in its first rounds."""
 PARTS = ("model.ubj", "columns.json")
 ROUNDS_PER_REPORT = 10
-LEAST_MARGIN = -700.0
-"""Below it the probability is 0 as float32 anyway, and math.exp would overflow where DuckDB's exp gives inf."""
 
 
 def fit(
@@ -151,10 +149,7 @@ class TreesModel:
 
     def predict(self, batch: pa.RecordBatch) -> np.ndarray:
         """The probability of a true label, float32 [rows]."""
-        # numpy's own exp differs from the C library's in the last bit on some machines.
-        exponents = (-np.maximum(self.margin(batch).astype(np.float64), LEAST_MARGIN)).tolist()
-        odds_against = np.fromiter(map(math.exp, exponents), np.float64, batch.num_rows)
-        return (1.0 / (1.0 + odds_against)).astype(np.float32)
+        return probabilities(self.margin(batch).astype(np.float64))
 
     def margin(self, batch: pa.RecordBatch) -> np.ndarray:
         """The log-odds of a true label, float32 [rows]."""

@@ -163,7 +163,7 @@ def test_no_rows_draw_nothing() -> None:
 
 
 def test_a_score_on_the_threshold_is_said_to_be_true() -> None:
-    rows = {row.threshold: row for row in confusion(LABELS, SCORES, None)}
+    rows = {row.threshold: row for row in confusion(LABELS, SCORES, 0.7) if not row.is_chosen}
     assert list(rows) == list(THRESHOLDS)
     half = rows[0.5]
     counted = (half.true_positive, half.false_positive, half.true_negative, half.false_negative)
@@ -172,7 +172,7 @@ def test_a_score_on_the_threshold_is_said_to_be_true() -> None:
 
 def test_the_best_f1_is_that_of_no_other_score_and_ties_take_the_highest() -> None:
     assert best_f1_threshold(LABELS, SCORES) == 0.7  # 2 of 3 found in 3 rows: F1 is 4 / 6, as at 0.4 (6 / 9)
-    [row] = [row for row in confusion(LABELS, SCORES, 0.7) if row.is_best_f1]
+    [row] = [row for row in confusion(LABELS, SCORES, 0.7) if row.is_chosen]
     assert (row.threshold, row.true_positive, row.false_positive) == (0.7, 2, 1)
 
 
@@ -181,7 +181,7 @@ def test_the_best_f1_is_that_of_no_other_score_and_ties_take_the_highest() -> No
 def test_confusion_agrees_with_counting(rows: list[tuple[bool, int]]) -> None:
     labels, scores = arrays(rows)
     best = best_f1_threshold(labels, scores)
-    for row in confusion(labels, scores, best):
+    for row in confusion(labels, scores, 0.5 if best is None else best):
         said_true = scores >= row.threshold
         assert row.true_positive == (said_true & (labels == 1)).sum()
         assert row.false_positive == (said_true & (labels == 0)).sum()
@@ -231,7 +231,7 @@ def test_the_order_of_the_rows_changes_nothing(rows: list[tuple[bool, int]], ran
             [
                 deciles(labels, scores),
                 curves(labels, scores),
-                confusion(labels, scores, best_f1_threshold(labels, scores)),
+                confusion(labels, scores, best_f1_threshold(labels, scores) or 0.5),
                 slices("column", values, kept, labels, scores),
             ]
         )

@@ -113,6 +113,7 @@ PROMISED = {
     "score": "float",
     "score_rank": "integer",
     "score_decile": "integer",
+    "predicted_label": "boolean",
     "as_of": "timestamp",
     "scored_at": "timestamp",
 }
@@ -321,7 +322,8 @@ def test_the_tiny_shop_is_built_with_all_its_tests(tiny_shop: Shop) -> None:
         "select distinct scored_by from foretable.metrics where split = 'test' order by all"
     ).fetchall()
     assert [row[0] for row in baselines] == [
-        "above_base_rate", "above_recency", "above_rfm", "base_rate", "model", "recency", "rfm", "truth",
+        "above_base_rate", "above_recency", "above_rfm",
+        "base_rate", "model", "recency", "rfm", "truth", "uncalibrated",
     ]  # fmt: skip
     overlapping = con.execute(
         """

@@ -16,7 +16,7 @@ import udfs
 from foretable.cli import main
 from foretable.reporting import charts, pages
 from foretable.reporting.facts import limits, read_facts
-from models_ml.evaluation import METRICS
+from models_ml.evaluation import METRICS, TRUE_CALIBRATION_ERROR
 from tests.predicting import fixed, predict, state_of
 
 ODD = 'a<b>"x"</b>&/../y'
@@ -113,7 +113,7 @@ def test_a_training_keeps_curves_that_agree_with_its_metrics(con: duckdb.DuckDBP
             assert deciles[0][1] == pytest.approx(value[version, split, "top_decile_lift"])
             counted = con.execute(
                 "select count(*), min(true_positive + false_positive + true_negative + false_negative), "
-                f"count(*) filter (is_best_f1) from foretable.confusion where {here}"
+                f"count(*) filter (is_chosen) from foretable.confusion where {here}"
             ).fetchone()
             assert counted == (20, 120, 1)
 
@@ -173,7 +173,8 @@ def test_a_page_says_what_serves_how_good_it_is_and_where_it_errs(warehouse: Pat
         f"{auc:.3f} [",
         "base rate",
         f"{user} {score:.3f}",
-        "best F1 on validation: score at least",
+        "the best F1 on validation: score at least",
+        "uncalibrated",
         "By contribution",
         "By permutation",
         "By gain",
@@ -289,7 +290,7 @@ def test_limits_tell_what_is_weak(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("update foretable.confusion set true_positive = true_positive + 1000")
     con.execute(
         "update foretable.models set config = json_merge_patch(config, "
-        """'{"leak_check": false, "class_weight": "balanced", "include_unversioned": true}')"""
+        """'{"leak_check": false, "class_weight": "balanced", "calibrate": null, "include_unversioned": true}')"""
     )
     said = " ".join(limits(read_facts(con, "test")))
     assert "It is not clearly better than the base rate" in said
@@ -300,7 +301,23 @@ def test_limits_tell_what_is_weak(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_every_metric_has_words() -> None:
-    assert list(pages.METRIC_WORDS) == list(METRICS)
+    assert sorted(pages.METRIC_WORDS) == sorted([*METRICS, TRUE_CALIBRATION_ERROR])
+
+
+def test_a_cost_is_drawn_and_the_counts_are_at_the_threshold_that_it_chose(con: duckdb.DuckDBPyConnection) -> None:
+    before = Shown(pages.render_report(read_facts(con, "test"))).text
+    assert "Cost" not in before
+    threshold = {"cost": {"false_positive": 1, "false_negative": 20}}
+    assert predict(con, SELECT, **CONFIG, threshold=threshold) is None
+    facts = read_facts(con, "test")
+    page = pages.render_report(facts)
+    text = Shown(page).text
+    chosen = facts.model["threshold"]
+    assert f"the least cost (false positive 1, false negative 20) on validation: score at least {chosen:.3f}" in text
+    assert "What the mistakes cost a row" in text
+    [picture] = [svg for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL) if "Cost by threshold" in svg]
+    for words in ("cost a row", "threshold (score)", "validation", "test"):
+        assert f"{words}</text>" in picture
 
 
 # Which files are written

@@ -1,4 +1,4 @@
-"""What a function in SQL says of a row: its score, or the reasons for it."""
+"""What a function in SQL says of a row: its score, the log-odds of the model itself, or the reasons for it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ class Answer:
 
 
 SCORE = Answer("FLOAT", lambda model, batch: pa.array(model.predict(batch), pa.float32()))
+MARGIN = Answer("FLOAT", lambda model, batch: pa.array(model.margin(batch), pa.float32()))
 
 
 def explanation(describe: Callable[[], Mapping[str, str]], *, most: int | None = None) -> Answer:

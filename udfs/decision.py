@@ -177,7 +177,7 @@ def fingerprint_of(
     libraries = {name: version_of(name) for name in ("duckdb", *LIBRARIES[spec.model])}
     definition: dict[str, Any] = {
         "sql": request.local(request.sql),
-        "config": asdict(replace(spec, retrain="when_changed", promote="always", reasons=0)),
+        "config": asdict(replace(spec, retrain="when_changed", promote="always", reasons=0, threshold="f1")),
         "schema": schema.to_json(),
         "libraries": libraries,
         "format": FORMAT,

@@ -5,6 +5,7 @@ A fault of the request itself (no such column, a history too short) is a fault o
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -21,11 +22,11 @@ from ibis_features import (
 from ibis_features.examples import LABEL
 from models_ml.baselines import base_rate_scores
 from models_ml.evaluation import difference_interval
+from models_ml.fitting import fit_spec
 from models_ml.judging import entity_codes, scored
 from models_ml.leaks import telling_columns
 from models_ml.spec import parse_spec
 from models_ml.splitting import split_examples
-from models_ml.trainer import merged_params, trainer
 from udfs.scorers import identifier
 
 SHUFFLE_INTERVAL = (0.0005, 0.9995)
@@ -129,14 +130,8 @@ def label_shuffle(
     examples = read_examples(connect_backend(con), "examples", schema)
     check_labels(examples)
     _, parts = split_examples(examples, spec)
-    fitted = trainer(spec.model).fit(
-        parts["train"],
-        parts["validate"],
-        params=merged_params(spec.model, {**(spec.params or {}), **params}),
-        seed=spec.seed,
-        class_weight=spec.class_weight,
-        progress=lambda step, share: None,
-    )
+    spec = replace(spec, params={**(spec.params or {}), **params})
+    fitted = fit_spec(spec, parts["train"], parts["validate"], progress=lambda step, share: None)
     truths, scores = scored(fitted, parts["test"])
     above = difference_interval(
         "roc_auc",

@@ -12,7 +12,7 @@ import duckdb
 from ibis_features import ConfigError, Examples, NotFoundError, connect_backend, read_examples
 from models_ml import registry
 from models_ml.artifact import unpack
-from models_ml.evaluation import difference_interval, evaluate
+from models_ml.evaluation import THRESHOLD, difference_interval, evaluate
 from models_ml.judging import entity_codes, scored
 from models_ml.registry import (
     PredictionRun,
@@ -23,6 +23,7 @@ from models_ml.registry import (
     last_reasons,
     read_artifact,
     status_of,
+    threshold_of,
     trained_version,
     version_before,
 )
@@ -136,7 +137,10 @@ def compare(con: duckdb.DuckDBPyConnection, prediction: str, one: int, other: in
         labels, values = scored(fitted, Examples(part.table, version.schema))
         scores.append(values)
     entities = entity_codes(part)
-    measured = [evaluate(labels, values, entities=entities, seed=SEED) for values in scores]
+    measured = [
+        evaluate(labels, values, entities=entities, seed=SEED, threshold=_threshold(con, prediction, version))
+        for values, version in zip(scores, versions, strict=True)
+    ]
     above = difference_interval(COMPARED, labels, *scores, entities=entities, seed=SEED)
     return [
         {
@@ -161,6 +165,11 @@ def _newest_unseen(prediction: str, rows: Examples, versions: Sequence[Registere
     if not unseen:
         raise ConfigError(f"no labelled snapshot of '{prediction}' is new to both versions; wait for the next labels")
     return max(unseen)
+
+
+def _threshold(con: duckdb.DuckDBPyConnection, prediction: str, version: RegisteredVersion) -> float:
+    _, threshold = threshold_of(con, prediction, version.version)
+    return THRESHOLD if threshold is None else threshold
 
 
 def _examples(con: duckdb.DuckDBPyConnection, prediction: str, version: RegisteredVersion) -> str:

@@ -17,6 +17,7 @@ from ibis_features import (
     ConfigError,
     Examples,
     ForetableError,
+    Split,
     check_keys,
     check_labels,
     connect_backend,
@@ -25,7 +26,8 @@ from ibis_features import (
 )
 from models_ml.artifact import unpack
 from models_ml.cross_validation import add_fold, check_folds, cross_validate
-from models_ml.judging import check_slices, not_beaten, rfm_columns
+from models_ml.judgements import replace_judgement
+from models_ml.judging import Judgement, check_slices, judge, not_beaten, rfm_columns
 from models_ml.registry import (
     ActiveModel,
     PredictionRun,
@@ -37,10 +39,12 @@ from models_ml.registry import (
     add_version,
     last_train_seconds,
     read_artifact,
+    threshold_of,
+    trained_version,
     version_trained_on,
 )
 from models_ml.spec import PredictionSpec, parse_spec
-from models_ml.splitting import split_examples
+from models_ml.splitting import parts_of, split_examples
 from models_ml.trainer import FittedModel, Progress, merged_params
 from models_ml.tuning import check_search
 from udfs.decision import Decision, Fingerprint, Request, decide, fingerprint_of, rows_hash
@@ -121,6 +125,8 @@ def _decide(con: duckdb.DuckDBPyConnection, request: Request, order: _Order) -> 
     if active is not None and active.schema.is_within(schema):
         watch = Watch(con, active, order.examples, order.newest)
     decision = decide(active, fingerprint, schema, request, spec, candidate=candidate, watch=watch, now=now())
+    if active is not None and not decision.is_trained and _has_other_threshold(con, active, spec):
+        decision = Decision(False, f"{decision.reason}; the threshold is chosen anew")
     return _Standing(fingerprint, active, decision)
 
 
@@ -202,7 +208,7 @@ def _objection(trained: TrainedVersion, spec: PredictionSpec) -> str | None:
     """Why the version must not serve; None where it may."""
     if spec.promote == "never":
         return "promote is never"
-    return not_beaten(trained.metrics) if spec.promote == "when_better" else None
+    return not_beaten(trained.judgement.metrics) if spec.promote == "when_better" else None
 
 
 @dataclass(frozen=True)
@@ -239,14 +245,33 @@ class _Run:
     def score(self, active: ActiveModel, decision: Decision, progress: Progress) -> None:
         """The newest rows by the version that serves, unless the table holds what it says of them."""
         progress("writing", 0.0)
-        fitted = None
-        if not _is_scored_already(self.con, self.request, active, self._scored_hash, self.order.spec.reasons):
+        fitted = judgement = None
+        is_chosen_anew = _has_other_threshold(self.con, active, self.order.spec)
+        is_scored = _is_scored_already(self.con, self.request, active, self._scored_hash, self.order.spec.reasons)
+        if is_chosen_anew or not is_scored:
             blob = read_artifact(self.con, self.request.name, active.version)
             fitted = unpack(blob, expected_sha256=active.sha256)
+            judgement = self._judged_anew(active, fitted) if is_chosen_anew else None
         with transaction(self.con):
+            if judgement:
+                threshold = self.order.spec.threshold
+                replace_judgement(self.con, self.request.name, active.version, judgement, threshold)
             self._finish(active.version, fitted, decision)
         refresh(self.con, self.request.name)
         progress("done", 1.0)
+
+    def _judged_anew(self, active: ActiveModel, fitted: FittedModel) -> Judgement:
+        """The serving version by the threshold that the config asks for now, on the rows that it was judged by."""
+        split = trained_version(self.con, self.request.name, active.version).split
+        examples = self.order.examples
+        instants = {name: tuple(map(datetime.fromisoformat, days)) for name, days in split.items()}
+        parts = parts_of(examples, Split(**instants), self.order.spec)
+        if gone := [name for name in ("train", "validate", "test") if not parts[name].rows()]:
+            raise ConfigError(
+                f"the threshold has changed, and the labelled {gone[0]} rows of version {active.version} are gone; "
+                "choose one with a new version: `foretable build --train always`"
+            )
+        return judge(self.con, fitted, self.order.spec, parts, truth=self.request.truth_of(self.order.spec))
 
     def _finish(self, version: int, fitted: FittedModel | None, decision: Decision) -> None:
         con, request, order = self.con, self.request, self.order
@@ -318,6 +343,11 @@ def _without_history(con: duckdb.DuckDBPyConnection, request: Request, spec: Pre
             "include_unversioned=true takes them in"
         )
     return left_out
+
+
+def _has_other_threshold(con: duckdb.DuckDBPyConnection, active: ActiveModel, spec: PredictionSpec) -> bool:
+    """Does the config ask for another threshold than the serving version has?"""
+    return threshold_of(con, active.prediction, active.version)[0] != spec.threshold
 
 
 def _refuse_broken_contract(con: duckdb.DuckDBPyConnection, request: Request) -> None:

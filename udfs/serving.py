@@ -7,14 +7,18 @@ import duckdb
 
 from ibis_features import Examples
 from ibis_features.catalog import descriptions_of, read_manifest
+from models_ml.calibration import calibration_of
 from models_ml.reasons import check_reasons
+from models_ml.registry import threshold_of
+from models_ml.thresholds import Capacity, parse_threshold
 from models_ml.trainer import FittedModel
-from models_ml.trees import TreesModel
-from udfs.answers import explanation
+from udfs.answers import MARGIN, explanation
+from udfs.calibration_sql import score_sql
 from udfs.scorers import create_scorer, drop_scorer, identifier
-from udfs.trees_sql import compile_sql, drop_sql
+from udfs.trees_sql import compile_sql, drop_sql, trees_of
 
 PARITY_ROWS = 2_000
+SCORED = "temp.main.foretable_scored"
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Scoring:
 def publish_sql(con: duckdb.DuckDBPyConnection, name: str, fitted: FittedModel, examples: Examples) -> None:
     """Trees become a macro in the file; another family's name must not go on scoring with an older version's trees."""
     drop_sql(con, name)
-    if isinstance(fitted, TreesModel):
+    if trees_of(fitted):
         compile_sql(con, name, fitted, examples, rows=PARITY_ROWS)
 
 
@@ -52,50 +56,83 @@ def write_scores(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: Fitte
         described = descriptions_of(read_manifest(con), f"pred__{scoring.prediction}")
         answer = explanation(lambda: described, most=scoring.reasons)
         create_scorer(con, explainer, fitted.schema, lambda: fitted, answer)
-        explained, listed = f", {identifier(explainer)}(examples) as reasons", ", scored.reasons"
-    create_scorer(con, scorer, fitted.schema, lambda: fitted)
+        explained, listed = f", {identifier(explainer)}(examples) as reasons", ", reasons"
+    create_scorer(con, scorer, fitted.schema, lambda: fitted, MARGIN)
     entity, as_of = identifier(scoring.entity), identifier(scoring.as_of)
     try:
-        con.execute(f"drop table if exists {scoring.target}")
+        # The model runs once for each row: both scores are made of its log-odds.
         con.execute(
             f"""
-            create table {scoring.target} as
-            with scored as (
+            create or replace temp table {SCORED} as
+            with margins as (
                 select
-                    examples.{entity},
-                    {identifier(scorer)}(examples) as score,
-                    examples.{as_of}
+                    examples.{entity} as entity_id,
+                    {identifier(scorer)}(examples) as margin,
+                    examples.{as_of} as as_of
                     {explained}
                 from {scoring.examples} as examples
                 where examples.{as_of} = timestamp '{scoring.newest}'
             )
 
             select
-                scored.{entity},
-                {scoring.version}::integer as version,
-                scored.score,
-                row_number() over (order by scored.score desc, scored.{entity})::integer as score_rank,
-                ntile(10) over (order by scored.score desc, scored.{entity})::integer as score_decile,
-                scored.{as_of},
-                timestamp '{scoring.run_at}' as scored_at
+                entity_id,
+                {score_sql(calibration_of(fitted), "margin")} as score,
+                {score_sql(None, "margin")} as raw_score,
+                as_of
                 {listed}
-            from scored
-            order by score_rank
+            from margins
             """
         )
     finally:
         drop_scorer(con, scorer)
         drop_scorer(con, explainer)
+    rows = row_count(con, SCORED)
+    con.execute(f"drop table if exists {scoring.target}")
+    con.execute(
+        f"""
+        create table {scoring.target} as
+        with ranked as (
+            select *, row_number() over (order by score desc, entity_id)::integer as score_rank
+            from {SCORED}
+        )
+
+        select
+            entity_id as {entity},
+            {scoring.version}::integer as version,
+            score,
+            score_rank,
+            ntile(10) over (order by score_rank)::integer as score_decile,
+            {_predicted_label(con, scoring, rows)} as predicted_label,
+            as_of as {as_of},
+            timestamp '{scoring.run_at}' as scored_at
+            {listed}
+        from ranked
+        order by score_rank
+        """
+    )
     con.execute(
         f"""
         insert into foretable.prediction_log by name
-        select ? as run_id, ? as prediction, version, ? as entity, {entity}::varchar as entity_id, score,
-            {as_of} as as_of, scored_at
-        from {scoring.target}
+        select ? as run_id, ? as prediction, ?::integer as version, ? as entity, entity_id::varchar as entity_id, score,
+            raw_score, as_of, timestamp '{scoring.run_at}' as scored_at
+        from {SCORED}
+        order by score desc, entity_id
         """,
-        [scoring.run_id, scoring.prediction, scoring.entity],
+        [scoring.run_id, scoring.prediction, scoring.version, scoring.entity],
     )
-    return row_count(con, scoring.target)
+    con.execute(f"drop table {SCORED}")
+    return rows
+
+
+def _predicted_label(con: duckdb.DuckDBPyConnection, scoring: Scoring, rows: int) -> str:
+    """Whether a row is said to be true, as SQL: exactly as many as the capacity, or from the version's threshold on."""
+    given, threshold = threshold_of(con, scoring.prediction, scoring.version)
+    if threshold is None:  # a version of before thresholds were kept
+        return "null::boolean"
+    rule = parse_threshold(given)
+    if isinstance(rule, Capacity):
+        return f"score_rank <= {rule.of(rows)}"
+    return f"score >= '{threshold!r}'::DOUBLE"
 
 
 def newest_snapshot(con: duckdb.DuckDBPyConnection, examples: str, as_of: str) -> datetime:

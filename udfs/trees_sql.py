@@ -14,8 +14,11 @@ import numpy as np
 import pyarrow as pa
 
 from ibis_features import ArtifactError, Examples
+from models_ml.calibration import Calibration, calibration_of, uncalibrated
 from models_ml.encoding import MatrixColumn, empty_batch
+from models_ml.trainer import FittedModel
 from models_ml.trees import TreesModel
+from udfs.calibration_sql import score_sql
 from udfs.scorers import check_names, identifier, literal, readable
 from udfs.transactions import transaction
 from udfs.tree_nodes import PROBES, TreeNodes, lay_out, probes_of
@@ -27,7 +30,7 @@ PARITY_ROWS = 2_000
 def compile_sql(
     con: duckdb.DuckDBPyConnection,
     prediction: str,
-    model: TreesModel,
+    model: FittedModel,
     sample: Examples | pa.RecordBatch | pa.Table | None = None,
     *,
     rows: int = PARITY_ROWS,
@@ -45,12 +48,15 @@ def compile_sql(
     bit from the model on rows made for the purpose or on `rows` of `sample`.
     """
     check_names(model.schema)
-    nodes = lay_out(model)
+    trees = trees_of(model)
+    if trees is None:
+        raise ArtifactError(f"refused to publish {SCHEMA}.{prediction}: the macro knows trees alone")
+    nodes = lay_out(trees)
     with transaction(con):
         con.execute(f"create schema if not exists {SCHEMA}")
         _create_model_table(con, prediction, nodes)
-        _create_macros(con, prediction, model, nodes)
-        with _registered(con, pa.Table.from_batches([probes_of(model, nodes)])) as probes:
+        _create_macros(con, prediction, trees, nodes, calibration_of(model))
+        with _registered(con, pa.Table.from_batches([probes_of(trees, nodes)])) as probes:
             check_parity(con, prediction, model, probes, rows=PROBES)
             if len(model.schema.features) > 1:
                 check_parity(con, prediction, model, probes, rows=PROBES, by_columns=True)
@@ -60,6 +66,12 @@ def compile_sql(
             table = sample if isinstance(sample, pa.Table) else pa.Table.from_batches([sample])
             with _registered(con, table) as relation:
                 check_parity(con, prediction, model, relation, rows=rows)
+
+
+def trees_of(fitted: FittedModel) -> TreesModel | None:
+    """The trees of a model, calibrated or not; None where it is of another family."""
+    model = uncalibrated(fitted)
+    return model if isinstance(model, TreesModel) else None
 
 
 def drop_sql(con: duckdb.DuckDBPyConnection, prediction: str) -> None:
@@ -72,7 +84,7 @@ def drop_sql(con: duckdb.DuckDBPyConnection, prediction: str) -> None:
 def check_parity(
     con: duckdb.DuckDBPyConnection,
     prediction: str,
-    model: TreesModel,
+    model: FittedModel,
     relation: str,
     *,
     rows: int = PARITY_ROWS,
@@ -120,20 +132,28 @@ def _create_model_table(con: duckdb.DuckDBPyConnection, prediction: str, nodes: 
         )
 
 
-def _create_macros(con: duckdb.DuckDBPyConnection, prediction: str, model: TreesModel, nodes: TreeNodes) -> None:
+def _create_macros(
+    con: duckdb.DuckDBPyConnection,
+    prediction: str,
+    model: TreesModel,
+    nodes: TreeNodes,
+    calibration: Calibration | None,
+) -> None:
     features = model.schema.features
     # A macro's parameter replaces any name like it in the body, so the body's own names must not be features.
     own = _Names.beside(model.schema.names)
     from_row = [f"struct_extract({own.row}, {literal(feature.name)})" for feature in features]
     source = f'from (select "row" as {own.row})'
-    forms = [f'("row") as {_scalar(prediction, model, nodes, own, expressions=from_row, source=source)}']
+    forms = [f'("row") as {_scalar(prediction, model, nodes, calibration, own, expressions=from_row, source=source)}']
     if len(features) > 1:
         names = [identifier(feature.name) for feature in features]
-        forms.append(f"({', '.join(names)}) as {_scalar(prediction, model, nodes, own, expressions=names)}")
+        forms.append(
+            f"({', '.join(names)}) as {_scalar(prediction, model, nodes, calibration, own, expressions=names)}"
+        )
     con.execute(f"create or replace macro {_qualified(prediction)} {', '.join(forms)}")
 
     from_table = [f"{own.row}.{identifier(feature.name)}" for feature in features]
-    score = _scalar(prediction, model, nodes, own, expressions=from_table)
+    score = _scalar(prediction, model, nodes, calibration, own, expressions=from_table)
     con.execute(
         f"create or replace macro {_qualified(f'{prediction}_table')}({own.relation}) as table "
         f"select {own.row}.*, {score} as score from query_table({own.relation}) as {own.row}"
@@ -152,12 +172,17 @@ class _Names:
     total: str
     leaf: str
     relation: str
+    margin: str
+    piece: str
 
     @classmethod
     def beside(cls, features: list[str]) -> "_Names":
         taken = {name.casefold() for name in features}
         suffix = ""
-        names = ("_row", "_columns", "_inputs", "_trees", "_node", "_total", "_leaf", "_relation")
+        names = (
+            *("_row", "_columns", "_inputs", "_trees", "_node", "_total", "_leaf", "_relation"),
+            *("_margin", "_piece"),
+        )
         while any(name + suffix in taken for name in names):
             suffix += "_"
         return cls(*(name + suffix for name in names))
@@ -167,6 +192,7 @@ def _scalar(
     prediction: str,
     model: TreesModel,
     nodes: TreeNodes,
+    calibration: Calibration | None,
     own: _Names,
     *,
     expressions: list[str],
@@ -197,12 +223,15 @@ def _scalar(
         "if the macro lies in an attached database, say `use` first"
     )
     return f"""(
-        select case when {own.trees}.fingerprint = {literal(nodes.fingerprint)}
-            then (1 / (1 + exp(-({margin})::DOUBLE)))::FLOAT else error({stale})::FLOAT end
+        select {score_sql(calibration, f"{own.margin}.margin", own=own.piece)}
         from (
-            select [{inputs}] as slots
-            from (select {values_list} from (select {columns} {source}) as {own.columns}) as {own.inputs}
-        ) as {own.inputs}, {_qualified(f"{prediction}__trees")} as {own.trees}
+            select case when {own.trees}.fingerprint = {literal(nodes.fingerprint)}
+                then {margin} else error({stale})::FLOAT end as margin
+            from (
+                select [{inputs}] as slots
+                from (select {values_list} from (select {columns} {source}) as {own.columns}) as {own.inputs}
+            ) as {own.inputs}, {_qualified(f"{prediction}__trees")} as {own.trees}
+        ) as {own.margin}
     )"""
 
 

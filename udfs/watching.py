@@ -9,8 +9,16 @@ import duckdb
 from ibis_features import Examples, FeatureSchema
 from models_ml.artifact import unpack
 from models_ml.drift import Drift, feature_drift, score_drift
-from models_ml.evaluation import evaluate
-from models_ml.registry import ActiveModel, add_drift, add_realised, decay_of, read_artifact, trained_version
+from models_ml.evaluation import THRESHOLD, evaluate
+from models_ml.registry import (
+    ActiveModel,
+    add_drift,
+    add_realised,
+    decay_of,
+    read_artifact,
+    threshold_of,
+    trained_version,
+)
 from models_ml.trainer import FittedModel
 from udfs.scorers import identifier
 
@@ -96,7 +104,9 @@ def write_realised(
     for version, day, labels, scores in zip(
         *(rows[name] for name in ("version", "as_of", "labels", "scores")), strict=True
     ):
-        found = evaluate(labels, scores, seed=SEED, resamples=0)
+        _, threshold = threshold_of(con, prediction, int(version))
+        reached = THRESHOLD if threshold is None else threshold
+        found = evaluate(labels, scores, seed=SEED, resamples=0, threshold=reached)
         add_realised(con, prediction, int(version), day.astype("datetime64[us]").item(), found, at)
     return len(rows["version"])
 

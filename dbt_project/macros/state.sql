@@ -66,7 +66,7 @@
     );
     {%- for column, type in {
         'definition': 'varchar', 'target': 'varchar', 'examples': 'varchar', 'retired_at': 'timestamp',
-        'params': 'json', 'base_log_odds': 'double'
+        'params': 'json', 'base_log_odds': 'double', 'threshold': 'double'
     }.items() %}
     alter table foretable.models add column if not exists {{ column }} {{ type }};
     {%- endfor %}
@@ -218,7 +218,23 @@
         false_positive bigint not null,
         true_negative bigint not null,
         false_negative bigint not null,
-        is_best_f1 boolean not null
+        is_chosen boolean not null
+    );
+    {%- set older = "select 1 from duckdb_columns() where database_name = current_database() "
+        ~ "and schema_name = 'foretable' and table_name = 'confusion' and column_name = 'is_best_f1'" %}
+    {%- if execute and run_query(older).rows %}
+    alter table foretable.confusion rename column is_best_f1 to is_chosen;
+    {%- endif %}
+
+    create table if not exists foretable.cost_curve (
+        prediction varchar not null,
+        version integer not null,
+        split varchar not null,
+        threshold double not null,
+        false_positive bigint not null,
+        false_negative bigint not null,
+        cost double not null,
+        cost_per_row double not null
     );
 
     create table if not exists foretable.slices (
@@ -243,6 +259,9 @@
         as_of timestamp not null,
         scored_at timestamp not null
     );
+    {%- for column, type in {'raw_score': 'float'}.items() %}
+    alter table foretable.prediction_log add column if not exists {{ column }} {{ type }};
+    {%- endfor %}
 
     create table if not exists foretable.drift (
         prediction varchar not null,

@@ -136,6 +136,20 @@ def lift(deciles: Points) -> str:
     return _picture("lift", "Lift by decile", draw)
 
 
+def cost_curve(test: Points, validate: Points, *, threshold: float) -> str:
+    def draw(axes: Axes) -> None:
+        axes.axvline(threshold, color=QUIET, linewidth=1, linestyle=":", label="threshold")
+        for points, colour, label in ((validate, SECOND, "validation"), (test, MODEL, "test")):
+            _line(axes, [{"x": row["threshold"], "y": row["cost_per_row"]} for row in points], colour, label)
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("threshold (score)")
+        axes.set_ylabel("cost a row")
+        axes.legend(loc="best")
+
+    return _picture("cost", "Cost by threshold", draw)
+
+
 def histogram(test: Points) -> str:
     def draw(axes: Axes) -> None:
         axes.bar([row["x"] for row in test], [row["y"] for row in test], width=0.9 / max(1, len(test)), color=MODEL)

@@ -13,6 +13,7 @@ import duckdb
 
 from foretable.predictions import has_state, list_versions, rows_of
 from ibis_features import FeatureSchema, NotFoundError
+from models_ml.judgements import PICTURES
 from models_ml.judging import ABOVE, BASELINES
 from udfs.scorers import identifier, register
 
@@ -21,7 +22,6 @@ LIKELIEST_ROWS = 10
 REASONS_SHOWN = 6
 TELLING_FEATURES = 5
 FEW_POSITIVES = 100
-DRAWN = ("deciles", "curves", "confusion", "slices")
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Facts:
     """One version of a prediction: the one that serves, or the newest where none does.
 
     model: its row of foretable.versions. versions: all of them, newest first. metrics: (split, scored_by, metric) to
-    value, lower and upper, without what is not defined. drawn: the rows of foretable.deciles, curves, confusion and
-    slices; of an older version there are none. importance: feature and size by method, the most important first.
+    value, lower and upper, without what is not defined. drawn: the rows of foretable.deciles and the other tables of
+    pictures; of an older version there are none. importance: feature and size by method, the most important first.
     explained: the highest, the middle and the lowest score, a dict each, with the `sentences` of its strongest reasons
-    and how many reasons there are. likeliest: the highest-scored rows, a dict each, with the `values` of
-    `features`. left_out: columns of the SELECT that it was not trained on.
+    and how many reasons there are. likeliest: the highest-scored rows, a dict each, with the `values` of `features`.
+    left_out: columns of the SELECT that it was not trained on.
     """
 
     prediction: str
@@ -77,10 +77,22 @@ class Facts:
     def of(self, table: str, split: str) -> list[Mapping[str, Any]]:
         return [row for row in self.drawn[table] if row["split"] == split]
 
-    def confusion(self, split: str, *, best: bool) -> Mapping[str, Any] | None:
-        """Counts at 0.5, or at the threshold with the best F1 on validation."""
-        rows = [row for row in self.of("confusion", split) if row["is_best_f1"] == best]
-        return next((row for row in rows if best or row["threshold"] == 0.5), None)
+    def confusion(self, split: str, *, chosen: bool) -> Mapping[str, Any] | None:
+        """Counts at 0.5, or at the threshold that was chosen on validation."""
+        rows = [row for row in self.of("confusion", split) if row["is_chosen"] == chosen]
+        return next((row for row in rows if chosen or row["threshold"] == 0.5), None)
+
+    @property
+    def threshold_rule(self) -> str:
+        """By what the threshold was chosen, in words."""
+        rule = self.config.get("threshold", "f1")
+        if rule == "f1":
+            return "the best F1"
+        [(name, given)] = rule.items()
+        if name == "capacity":
+            return f"a capacity of {given}"
+        costs = (f"{mistake.replace('_', ' ')} {cost:g}" for mistake, cost in given.items())
+        return f"the least cost ({', '.join(costs)})"
 
     def positive_count(self, split: str) -> int | None:
         """How many rows of the split have a true label; None where it was not kept."""
@@ -128,7 +140,7 @@ def read_facts(con: duckdb.DuckDBPyConnection, prediction: str) -> Facts:
         versions=versions,
         metrics=_metrics(con, key),
         importance=importance,
-        drawn={table: _drawn(con, table, key) for table in DRAWN},
+        drawn={table: _drawn(con, table, key) for table in PICTURES},
         features=features,
         explained=_explained(con, model, schema) if since else [],
         likeliest=_likeliest(con, model, schema, features) if since else [],
@@ -162,7 +174,7 @@ def limits(facts: Facts) -> list[str]:
             sentences.append(
                 f"It is not clearly better than {words[baseline]}: the interval of the difference in AUC reaches 0."
             )
-    if config.get("class_weight"):
+    if config.get("class_weight") and "calibrate" not in config:  # a version of before balanced classes were undone
         sentences.append("It was trained with balanced classes: scores rank rows and are no probabilities.")
     purged = len(facts.split.get("purged", []))
     if purged:

@@ -20,6 +20,7 @@ from foretable.project import Refusal
 from foretable.reporting import charts
 from foretable.reporting.facts import PARTS, Facts, baseline_words, limits
 from foretable.results import changed_params
+from models_ml.evaluation import TRUE_CALIBRATION_ERROR
 from models_ml.judging import ABOVE
 
 INDEX = "index.html"
@@ -37,10 +38,11 @@ METRIC_WORDS = {
     "log_loss": ("log-loss", "nats a row, lower is better"),
     "brier": ("Brier score", "squared error, lower is better"),
     "expected_calibration_error": ("calibration error", "mean distance of score and event rate, lower is better"),
-    "accuracy": ("accuracy", "share of rows, at 0.5"),
-    "precision": ("precision", "share of rows said to be true, at 0.5"),
-    "recall": ("recall", "share of true labels, at 0.5"),
-    "f1": ("F1", "of precision and recall, at 0.5"),
+    "accuracy": ("accuracy", "share of rows, at the threshold"),
+    "precision": ("precision", "share of rows said to be true, at the threshold"),
+    "recall": ("recall", "share of true labels, at the threshold"),
+    "f1": ("F1", "of precision and recall, at the threshold"),
+    TRUE_CALIBRATION_ERROR: ("calibration error to the truth", "mean distance of score and true probability"),
     "top_decile_lift": ("lift of the top tenth", "times the event rate"),
 }
 
@@ -164,7 +166,12 @@ def _parts(facts: Facts) -> list[dict[str, Any]]:
 
 def _scored_by(facts: Facts) -> dict[str, str]:
     """Who scored, with the words over the columns."""
-    words = {"model": facts.model["model"], **baseline_words(facts.config), "truth": "truth"}
+    words = {
+        "model": facts.model["model"],
+        "uncalibrated": "uncalibrated",
+        **baseline_words(facts.config),
+        "truth": "truth",
+    }
     there = {scored_by for _, scored_by, _ in facts.metrics}
     return {scored_by: word for scored_by, word in words.items() if scored_by in there}
 
@@ -210,6 +217,11 @@ def _pictures(facts: Facts) -> list[Picture]:
         found.append(("Gain", charts.gain(deciles), caption))
         caption = "How many times more often the label is true in each tenth than overall."
         found.append(("Lift", charts.lift(deciles), caption))
+    if cost := facts.of("cost_curve", "test"):
+        svg = charts.cost_curve(cost, facts.of("cost_curve", "validate"), threshold=facts.model["threshold"])
+        found.append(
+            ("Cost", svg, "What the mistakes cost a row, by the score from which on a row is said to be true.")
+        )
     return [Picture(title, Markup(svg), caption) for title, svg, caption in found]
 
 
@@ -230,17 +242,20 @@ def _importances(facts: Facts) -> list[Picture]:
 
 
 def _confusions(facts: Facts) -> list[dict[str, Any]]:
-    """Counts, precision, recall and F1 on the test rows, at 0.5 and at the best F1."""
+    """Counts, precision, recall and F1 on the test rows, at 0.5 and at the threshold."""
     found = []
-    for best, words in ((False, "score at least 0.5"), (True, "best F1 on validation: score at least")):
-        counts = facts.confusion("test", best=best)
+    for chosen, words in (
+        (False, "score at least 0.5"),
+        (True, f"{facts.threshold_rule} on validation: score at least"),
+    ):
+        counts = facts.confusion("test", chosen=chosen)
         if counts is None:
             continue
         right, said = counts["true_positive"], counts["true_positive"] + counts["false_positive"]
         true = right + counts["false_negative"]
         found.append(
             {
-                "title": f"{words} {counts['threshold']:.3f}" if best else words,
+                "title": f"{words} {counts['threshold']:.3f}" if chosen else words,
                 "counts": counts,
                 "precision": right / said if said else None,
                 "recall": right / true if true else None,

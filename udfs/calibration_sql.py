@@ -1,0 +1,32 @@
+"""A score as a SQL expression over a model's log-odds, with the bits that `CalibratedModel.predict` gives."""
+
+from models_ml.calibration import MOST_LOG_ODDS, Calibration
+
+
+def score_sql(calibration: Calibration | None, margin: str, *, own: str = "_piece") -> str:
+    """The probability as FLOAT; `margin` is the name of a FLOAT column with the model's own log-odds.
+
+    Without a calibration it is the model's own probability. `own` is a name that nothing else in the query has.
+    """
+    log_odds = f"{margin}::DOUBLE"
+    if calibration is not None:
+        most = _double(MOST_LOG_ODDS)
+        log_odds = f"least(greatest({_log_odds(calibration, log_odds, own)}, -{most}), {most})"
+    return f"(1 / (1 + exp(-({log_odds}))))::FLOAT"
+
+
+def _log_odds(calibration: Calibration, margin: str, own: str) -> str:
+    """`y + slope * (margin - x)` of the piece that the margin lies in: Platt has one piece, isotonic many."""
+    lines = zip(calibration.x, calibration.y, calibration.slope, strict=True)
+    if len(calibration.x) == 1:
+        [(x, y, slope)] = lines
+        return f"{_double(y)} + {_double(slope)} * ({margin} - {_double(x)})"
+    starts = ", ".join(map(_double, calibration.x[1:]))
+    of_x, of_y, of_slope = (f"([{', '.join(map(_double, values))}])[{own}]" for values in zip(*lines, strict=True))
+    piece = f"1 + len(list_filter([{starts}], lambda {own}: {own} <= {margin}))"
+    return f"list_transform([{piece}], lambda {own}: {of_y} + {of_slope} * ({margin} - {of_x}))[1]"
+
+
+def _double(value: float) -> str:
+    """As DOUBLE to the last bit; a number without quotes would pass through DECIMAL."""
+    return f"'{value!r}'::DOUBLE"
