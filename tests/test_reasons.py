@@ -33,7 +33,7 @@ def trained(stateful: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         con.execute("select setseed(0.5)")
         fixed(con)
         _describe(con, {"heat": "Warmth of the user; of late."})
-        assert predict(con, SELECT, reasons=2, promote="always") is None
+        assert predict(con, SELECT, reasons=2, calibrate=None, promote="always") is None
     return warehouse
 
 
@@ -87,6 +87,37 @@ def test_base_and_all_reasons_add_up_to_the_log_odds_also_of_a_changed_row(con: 
     assert far_off[1] > 20
 
 
+def test_of_a_calibrated_score_they_add_up_to_the_log_odds_before_its_calibration(
+    con: duckdb.DuckDBPyConnection,
+) -> None:
+    assert predict(con, SELECT, promote="always") is None
+    udfs.register(con)
+    far_off = con.execute(
+        f"""
+        with explained as (
+            select
+                user_id,
+                pred.score,
+                list_sum([reason.contribution for reason in explain_test(examples)]) as added
+            from {ROWS}
+        )
+
+        select
+            max(abs(base_log_odds + added - ln(raw_score::double / (1 - raw_score)))),
+            max(abs(raw_score - explained.score))
+        from explained
+        inner join foretable.prediction_log as logged
+            on explained.user_id = logged.entity_id
+        inner join foretable.versions as versions
+            on logged.version = versions.version
+        where versions.status = 'active'
+        """
+    ).fetchone()
+    assert far_off is not None
+    assert far_off[0] < 1e-5
+    assert far_off[1] > 0.001, "the calibration does something"
+
+
 def test_a_changed_value_changes_its_own_reason(con: duckdb.DuckDBPyConnection) -> None:
     [(then, now)] = con.execute(
         "select explain_test(examples), explain_test(struct_update(examples, heat := 9 - heat)) "
@@ -117,16 +148,16 @@ def test_other_reasons_are_written_without_a_training(con: duckdb.DuckDBPyConnec
     def columns() -> list[str]:
         return [name for name, *_ in con.execute("describe pred__test").fetchall()]
 
-    assert predict(con, SELECT, reasons=2, promote="always") is None
+    assert predict(con, SELECT, reasons=2, calibrate=None, promote="always") is None
     assert (last_run(con)["is_trained"], last_run(con)["is_scored"]) == (False, False)
-    assert predict(con, SELECT, reasons=4, promote="always") is None
+    assert predict(con, SELECT, reasons=4, calibrate=None, promote="always") is None
     assert (last_run(con)["is_trained"], last_run(con)["is_scored"]) == (False, True)
     assert con.execute("select max(len(reasons)) from pred__test").fetchone() == (4,)
-    assert predict(con, SELECT, promote="always") is None
+    assert predict(con, SELECT, calibrate=None, promote="always") is None
     assert version_count(con) == 1
     assert "reasons" not in columns()
-    assert predict(con, SELECT, reasons=1, promote="always") is None
-    assert predict(con, SELECT, reasons=1, promote="never", seed=8) is None
+    assert predict(con, SELECT, reasons=1, calibrate=None, promote="always") is None
+    assert predict(con, SELECT, reasons=1, calibrate=None, promote="never", seed=8) is None
     promote(con, "test", 2)
     assert con.execute("select distinct version, len(reasons) from pred__test").fetchall() == [(2, 1)]
 
@@ -145,8 +176,8 @@ def test_a_contract_may_promise_the_reasons(con: duckdb.DuckDBPyConnection) -> N
         **contract,
         "reasons": "struct(feature varchar, value varchar, contribution double, sentence varchar)[]",
     }
-    assert predict(con, SELECT, reasons=3, promote="always", contract=promised) is None
-    assert "reasons is missing" in (predict(con, SELECT, promote="always", contract=promised) or "")
+    assert predict(con, SELECT, reasons=3, calibrate=None, promote="always", contract=promised) is None
+    assert "reasons is missing" in (predict(con, SELECT, calibrate=None, promote="always", contract=promised) or "")
 
 
 def test_importance_is_told_by_every_method_and_the_signal_stands_first(con: duckdb.DuckDBPyConnection) -> None:
