@@ -1,10 +1,11 @@
 """How fast models score inside DuckDB: `python -m benchmarks.scoring [--quick]`.
 
 A million users (--quick: 200,000) with 40 numeric features, a tenth of the values missing, and 300 trees, of depth 6
-(XGBoost's default) and of depth 3 (ours). Native is `inplace_predict` of the same booster on two threads, the columns being in numpy already; beside
-it DuckDB on two threads, from a table on disk to a table on disk: the UDF, and what a build does, which also ranks the
-scores and writes the log. Networks: our `predict` on Arrow rows against `keras.Model.predict` with its own batches of
-32, on inputs that are encoded already; the same with batches of 4,096 stands beside it.
+(XGBoost's default) and of depth 3 (ours). Native is `inplace_predict` of the same booster on two threads, the columns
+being in numpy already. Beside it DuckDB on two threads, from a table on disk to a table on disk: the UDF, and what a
+build does, which also ranks the scores and writes the log. Networks: our `predict` on Arrow rows against
+`keras.Model.predict` with its own batches of 32, on inputs that are encoded already; the same with batches of 4,096
+stands beside it.
 
 udf_over_native, build_over_native   rows a second with trees of depth 6, ours over native's; …_shallow of depth 3
 network_over_predict                 the smaller of the two networks' ratios
@@ -119,7 +120,7 @@ def write_examples(con: duckdb.DuckDBPyConnection, table: str, family: str, rows
 
 
 def family_of(model: str) -> str:
-    return model.split("_")[0]
+    return model.split("_", maxsplit=1)[0]
 
 
 def of(con: duckdb.DuckDBPyConnection, table: str) -> Examples:

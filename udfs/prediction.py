@@ -42,7 +42,7 @@ from models_ml.registry import (
 )
 from models_ml.spec import PredictionSpec, parse_spec
 from models_ml.splitting import split_examples
-from models_ml.trainer import FittedModel, Progress, merged_params, trainer
+from models_ml.trainer import FittedModel, Progress, fit_of, merged_params
 from udfs.decision import Decision, Fingerprint, Request, decide, environment_of, fingerprint_of, rows_hash
 from udfs.progress import report, say
 from udfs.scorers import identifier, refresh
@@ -66,10 +66,17 @@ def build(con: duckdb.DuckDBPyConnection, request: Mapping[str, Any]) -> None:
                 _plan(con, asked)
             else:
                 _build(con, asked, report(asked.name))
-        except (ForetableError, duckdb.ConversionException) as error:
+        except (ForetableError, duckdb.ConversionException, duckdb.OutOfMemoryException, MemoryError) as error:
             con.execute(f"drop table if exists {asked.building}")
-            message = f"prediction '{asked.name}': {error}"
+            message = f"prediction '{asked.name}': {_in_words(error)}"
         con.execute("create or replace temp table foretable_outcome as select ?::varchar as message", [message])
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, MemoryError | duckdb.OutOfMemoryException):
+        said = str(error).removeprefix("Out of Memory Error: ").partition("\n")[0]
+        return f"memory did not suffice ({said}); let fewer steps run at a time, or give DuckDB another memory_limit"
+    return str(error)
 
 
 @dataclass(frozen=True)
@@ -304,7 +311,7 @@ def _train(
     split, parts = split_examples(examples, spec)
     if spec.leak_check:
         _refuse_leaks(parts["train"])
-    fitted = trainer(spec.model).fit(
+    fitted = fit_of(spec.model)(
         parts["train"],
         parts["validate"],
         params=merged_params(spec.model, spec.params or {}),
