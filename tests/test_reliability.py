@@ -281,6 +281,23 @@ def test_odd_names_are_names_and_nothing_else(con: duckdb.DuckDBPyConnection) ->
     assert con.execute("select distinct entity from foretable.prediction_log").fetchall() == [(ODD["entity"],)]
 
 
+@pytest.mark.parametrize(
+    ("select", "config", "sentence"),
+    [
+        ("select *, heat as __label from fixed", {}, "a feature is named '__label', as batches call the label"),
+        ("select *, user_id as score from fixed", {"entity": "score"}, "the key 'score' is named as a column of the"),
+        ("select *, as_of as Scored_At from fixed", {"as_of": "Scored_At"}, "the key 'Scored_At' is named as a column"),
+    ],
+)
+def test_names_that_are_taken_are_refused(
+    con: duckdb.DuckDBPyConnection, select: str, config: dict[str, str], sentence: str
+) -> None:
+    fixed(con)
+    message = predict(con, select, **config)
+    assert message is not None
+    assert message.startswith(f"prediction 'test': {sentence}")
+
+
 # The same again
 
 TWICE = """

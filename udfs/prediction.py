@@ -46,7 +46,16 @@ from models_ml.trainer import FittedModel, Progress, fit_of, merged_params
 from udfs.decision import Decision, Fingerprint, Request, decide, environment_of, fingerprint_of, is_copy, rows_hash
 from udfs.progress import report, say
 from udfs.scorers import identifier, refresh
-from udfs.serving import Scoring, exists, newest_snapshot, now, publish_sql, row_count, write_scores
+from udfs.serving import (
+    Scoring,
+    check_keys_of_scores,
+    exists,
+    newest_snapshot,
+    now,
+    publish_sql,
+    row_count,
+    write_scores,
+)
 from udfs.transactions import outside_transaction, transaction
 from udfs.watching import Watch, write_drift, write_realised
 
@@ -112,6 +121,7 @@ def _gathered(con: duckdb.DuckDBPyConnection, request: Request) -> Request:
 def _understand(con: duckdb.DuckDBPyConnection, request: Request) -> _Order:
     asked_for = {"promote": request.promote} if request.promote else {}
     spec = parse_spec({**request.config, **asked_for})
+    check_keys_of_scores(spec)
     merged_params(spec.model, spec.params or {})
     exclude = (*spec.exclude, *_without_history(con, request, spec))
     schema = read_schema(con, request.building, entity=spec.entity, label=spec.label, as_of=spec.as_of, exclude=exclude)

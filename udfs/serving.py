@@ -5,13 +5,16 @@ from datetime import UTC, datetime
 
 import duckdb
 
-from ibis_features import Examples
+from ibis_features import ConfigError, Examples
+from models_ml.spec import PredictionSpec
 from models_ml.trainer import FittedModel
 from models_ml.trees import TreesModel
 from udfs.scorers import create_scorer, drop_scorer, identifier
 from udfs.trees_sql import compile_sql, drop_sql
 
 PARITY_ROWS = 2_000
+SCORE_COLUMNS = ("version", "score", "score_rank", "score_decile", "scored_at")
+"""What the table of scores has besides the entity and as_of."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,15 @@ class Scoring:
     target: str
     run_id: str
     run_at: str
+
+
+def check_keys_of_scores(spec: PredictionSpec) -> None:
+    """Raises ConfigError where a key is named as a column that the table of scores has besides."""
+    if taken := [name for name in (spec.entity, spec.as_of) if name.casefold() in SCORE_COLUMNS]:
+        raise ConfigError(
+            f"the key '{taken[0]}' is named as a column of the table of scores ({', '.join(SCORE_COLUMNS)}); give it "
+            "another name in the SELECT"
+        )
 
 
 def publish_sql(con: duckdb.DuckDBPyConnection, name: str, fitted: FittedModel, examples: Examples) -> None:
