@@ -1,7 +1,7 @@
 """One side of the scoring, in a process of its own: `python -m benchmarks.scoring_turn FOLDER SIDE REPEAT`.
 
-Prints a line of JSON: the seconds of each repetition, and how much memory the process held before it scored and at
-most. The first call, which loads the model, is not counted.
+Prints a line of JSON: the seconds of each repetition, by the clock and of all threads, and how much memory the process
+held before it scored and at most. The first call, which loads the model, is not counted.
 """
 
 import json
@@ -40,12 +40,15 @@ def main() -> None:
         score = SIDES[way](con, f"examples__{model.split('_')[0]}", fitted)
         score(WARM_UP)
         before = held_gb("VmRSS")
-        seconds = []
+        seconds, cpu_seconds = [], []
         for _ in range(repeat):
-            started = time.perf_counter()
+            started, worked = time.perf_counter(), time.process_time()
             score(None)
             seconds.append(time.perf_counter() - started)
-    print(json.dumps({"seconds": seconds, "before_gb": before, "peak_gb": held_gb("VmHWM")}))
+            cpu_seconds.append(time.process_time() - worked)
+    print(
+        json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "before_gb": before, "peak_gb": held_gb("VmHWM")})
+    )
 
 
 WARM_UP = 5_000
