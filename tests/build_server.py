@@ -2,8 +2,9 @@
 
     {"warehouse": path, "bytes": none or the largest size that a file may grow to, "times": how often to build}
 
-Each build runs in a fork of its own, so that the libraries are imported once. It says `open PID` once the warehouse is
-open, `built SECONDS` after each build, `failed SENTENCE` where one fails; and the server says `gone` when it has ended.
+Each order runs in a fork of its own, so that the libraries are imported once. It says `open PID` once the warehouse is
+open, `STEP SECONDS` when a build comes to a step, `built SECONDS` after it, `failed SENTENCE` where it fails; the
+seconds are those of one clock. The server says `gone` when the order has ended.
 """
 
 import json
@@ -17,6 +18,7 @@ import ibis  # noqa: F401
 import xgboost  # noqa: F401
 
 from tests.predicting import predict
+from udfs.progress import listen
 
 
 def main() -> None:
@@ -32,13 +34,13 @@ def main() -> None:
 def build(warehouse: str, bytes: int | None = None, times: int = 1) -> None:
     if bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (bytes, bytes))
+    listen(lambda prediction, step, share: say(f"{step} {time.monotonic()}"))
     try:
         with duckdb.connect(warehouse) as con:
             say(f"open {os.getpid()}")
             for _ in range(times):
-                started = time.perf_counter()
                 message = predict(con, "select * from fixed", train="always")
-                say(f"failed {message}" if message else f"built {time.perf_counter() - started}")
+                say(f"failed {message}" if message else f"built {time.monotonic()}")
     except duckdb.Error as error:
         say(f"failed {' '.join(str(error).split())}")
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from udfs.lifecycle import roll_back
 from udfs.prediction import build
 from udfs.scorers import identifier
 
-KILLS = 8
+# What is written is written in the step called writing.
+KILLED_AT = ("writing", "reading", "writing", "training", "writing", "judging", "writing", "writing")
 
 
 @pytest.fixture
@@ -117,15 +119,22 @@ def test_a_build_that_is_killed_at_any_instant_leaves_what_was_there(warehouse: 
         con.execute("select setseed(0.5)")
         fixed(con)
     server.start(warehouse=str(warehouse), times=2)
-    seconds = [float(rest) for word, rest in server.until_gone() if word == "built"]
-    assert len(seconds) == 2
-    draw = random.Random(7)
+    said = [(step, float(at)) for step, at in server.until_gone()[1:]]
+    second = said[[step for step, _ in said].index("built") + 1 :]
+    began: dict[str, float] = {}
+    for step, at in second:
+        began.setdefault(step, at)
+    seconds = {step: began[after] - began[step] for after, step in pairwise(began)}
     versions = [2]
-    for _ in range(KILLS):
+    draw = random.Random(7)
+    for step in KILLED_AT:
         server.start(warehouse=str(warehouse), times=100)
         word, pid = server.words()
         assert word == "open"
-        time.sleep(draw.uniform(0, 1.5) * seconds[1])
+        while word != step:
+            word, _ = server.words()
+            assert word, "the server of builds has ended"
+        time.sleep(draw.uniform(0, seconds[step]))
         os.kill(int(pid), signal.SIGKILL)
         server.until_gone()
         with duckdb.connect(str(warehouse)) as con:
