@@ -25,8 +25,10 @@ def main() -> None:
     for line in sys.stdin:
         pid = os.fork()
         if not pid:
-            build(**json.loads(line))
-            os._exit(0)
+            try:
+                build(**json.loads(line))
+            finally:
+                os._exit(0)
         os.waitpid(pid, 0)
         say("gone")
 
