@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.processes import run
+from benchmarks.processes import Ended, run
 
 PROJECT = Path(__file__).parent.parent / "dbt_project"
 THREADS = 2
@@ -61,7 +61,11 @@ def run_dbt(
         "DBT_TARGET_PATH": str(target),
         "DBT_LOG_PATH": str(folder / "logs"),
     }
-    ended = run(command, folder=folder, environment=environment)
+    return run_of(run(command, folder=folder, environment=environment), target)
+
+
+def run_of(ended: Ended, target: Path) -> Run:
+    """How the dbt command went that has ended and left its results in `target`."""
     results = json.loads((target / "run_results.json").read_text())["results"]
     by_model, spans = _spans(results)
     return Run(

@@ -109,7 +109,7 @@ _TRANSLATIONS = [
             "DuckDB ran out of memory ({what}); close other programs, or build with --threads 1",
         ),
         (
-            r"(?:No space left on device|disk is full)",
+            r"(?:No space left on device|disk is full|Could not write file .*: File too large)",
             "the disk is full; free some space where the warehouse lies, and build again",
         ),
     ]

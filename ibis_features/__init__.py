@@ -8,6 +8,7 @@ from ibis_features.errors import (
     ExamplesError,
     ForetableError,
     NotFoundError,
+    TrainingError,
 )
 from ibis_features.examples import Examples, check_keys, check_labels, labelled_snapshots, read_examples
 from ibis_features.online import Lookup
@@ -35,6 +36,7 @@ __all__ = [
     "Rows",
     "Sequences",
     "Split",
+    "TrainingError",
     "Vocabulary",
     "check_keys",
     "check_labels",

@@ -13,6 +13,10 @@ class ExamplesError(ForetableError, ValueError):
     """The rows of a prediction's SELECT cannot be trained on or scored."""
 
 
+class TrainingError(ForetableError, RuntimeError):
+    """A trainer's library failed, or memory did not suffice, on a config and rows that looked right."""
+
+
 class EntitiesError(ForetableError, ValueError):
     """A list of entities, or of entities and instants, cannot be looked up in the feature tables."""
 

@@ -83,7 +83,9 @@ class Examples:
 
 
 def read_examples(backend: Backend, relation: str, schema: FeatureSchema) -> Examples:
-    """The examples that lie in `relation` (a quoted SQL name)."""
+    """The examples that lie in `relation` (a quoted SQL name); raises ExamplesError on a feature named as `LABEL`."""
+    if LABEL in schema.names:
+        raise ExamplesError(f"a feature is named '{LABEL}', as batches call the label; give it another name")
     return Examples(backend.sql(f"select * from {relation}"), schema)
 
 

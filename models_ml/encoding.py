@@ -69,8 +69,11 @@ def matrix(batch: pa.RecordBatch, columns: tuple[MatrixColumn, ...]) -> np.ndarr
             values = pc.cast(pc.index_in(values, pa.array(column.vocabulary, values.type)), pa.float32())
         elif column.role == "embedding":
             values = pc.list_element(values, column.position)
-        out[:, place] = pc.fill_null(pc.cast(values, pa.float32()), np.nan).to_numpy(zero_copy_only=False)
-    out[~np.isfinite(out)] = np.nan  # XGBoost refuses to train on infinities
+        floats = values if values.type == pa.float32() else pc.cast(values, pa.float32())
+        out[:, place] = floats.to_numpy(zero_copy_only=False)  # NULL as NaN
+    infinite = np.isinf(out)
+    if infinite.any():
+        out[infinite] = np.nan  # XGBoost refuses to train on infinities
     return out
 
 

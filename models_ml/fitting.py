@@ -8,7 +8,7 @@ from models_ml.calibration import calibrated
 from models_ml.preconditions import prior_shift
 from models_ml.spec import PredictionSpec
 from models_ml.splitting import undersampled
-from models_ml.trainer import FittedModel, Observe, Progress, merged_params, trainer
+from models_ml.trainer import FittedModel, Observe, Progress, fit_of, merged_params
 
 
 def fit_spec(
@@ -27,7 +27,7 @@ def fit_spec(
     calibration takes all validation rows.
     """
     sampled, stopping = (undersampled(part, spec.undersample, seed=spec.seed) for part in (train, validate))
-    fitted = trainer(spec.model).fit(
+    fitted = fit_of(spec.model)(
         sampled,
         stopping,
         params=merged_params(spec.model, (spec.params or {}) if params is None else params),

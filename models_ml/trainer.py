@@ -8,16 +8,22 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
-from ibis_features import ConfigError, Examples, FeatureSchema
+from ibis_features import ConfigError, Examples, FeatureSchema, ForetableError, TrainingError
 
 Progress = Callable[[str, float], None]
 """Called with a step's name and its share done, 0 to 1."""
 
 Observe = Callable[[int, float], None]
-"""Called after each round or epoch, from 0, with the loss on the validation rows. What it raises ends the training."""
+"""Called after each round or epoch, from 0, with the loss on the validation rows; a GivenUpError ends the training."""
+
+
+class GivenUpError(Exception):
+    """A training is not worth going on with."""
+
 
 TRAINERS = {
     "xgboost": "models_ml.trees",
@@ -95,6 +101,28 @@ def trainer(name: str) -> Trainer:
     if name not in TRAINERS:
         raise ConfigError(f"unknown model '{name}'; known: {', '.join(TRAINERS)}")
     return importlib.import_module(TRAINERS[name])
+
+
+def fit_of(name: str) -> Callable[..., FittedModel]:
+    """The `fit` of a model family. What fails in its library is raised as a TrainingError that names the family.
+
+    Errors of ours and of DuckDB, which say by themselves what to do, come through as they are.
+    """
+    fit = trainer(name).fit
+
+    def fit_or_say(*examples: Examples, **settings: Any) -> FittedModel:
+        try:
+            return fit(*examples, **settings)
+        except (ForetableError, GivenUpError, duckdb.Error, MemoryError):
+            raise
+        except Exception as error:
+            said = " ".join(str(error).split())
+            raise TrainingError(
+                f"the trainer '{name}' failed ({type(error).__name__}: {said}); look at params and at features of "
+                "extreme values"
+            ) from error
+
+    return fit_or_say
 
 
 def merged_params(name: str, params: Mapping[str, Any]) -> dict[str, Any]:

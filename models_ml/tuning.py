@@ -21,7 +21,7 @@ from models_ml.fitting import fit_spec
 from models_ml.judging import scored
 from models_ml.search_space import LOWER_IS_BETTER, Space, Tune, search_space
 from models_ml.spec import PredictionSpec
-from models_ml.trainer import Progress, trainer
+from models_ml.trainer import GivenUpError, Progress, trainer
 
 if TYPE_CHECKING:
     import optuna
@@ -95,8 +95,6 @@ def _run(
     asked: "optuna.Trial | None",
     progress: Progress,
 ) -> Trial:
-    import optuna
-
     assert spec.tune is not None
     started = time.monotonic()
     params: Mapping[str, Any] = asked.params if asked is not None else {}
@@ -107,7 +105,7 @@ def _run(
         if asked is not None:
             asked.report(losses[-1], step)
             if asked.should_prune():
-                raise optuna.TrialPruned
+                raise GivenUpError
 
     value, state = None, PRUNED
     try:
@@ -126,7 +124,7 @@ def _run(
                 f"tune metric {spec.tune.metric} is not defined on the validation rows, whose labels are all alike; "
                 "take log_loss, or more validate_snapshots"
             )
-    except optuna.TrialPruned:
+    except GivenUpError:
         pass
     return Trial(number, dict(params), losses, value, state, time.monotonic() - started)
 

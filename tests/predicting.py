@@ -40,7 +40,7 @@ def predict(
     **config: Any,
 ) -> str | None:
     """Do what the materialization does; return the sentence it would fail with."""
-    con.execute(f"create or replace table examples__test__building as {select}")
+    con.execute(f"create or replace temp view examples__test__select as ({select})")
     (database,) = con.execute("select current_database()").fetchone() or ("",)
     build(
         con,
@@ -53,6 +53,7 @@ def predict(
             "folds": folds,
             "sql": select,
             "database": f'"{database}"',
+            "select": "temp.main.examples__test__select",
             "building": "main.examples__test__building",
             "examples": "main.examples__test",
             "examples_identifier": "examples__test",

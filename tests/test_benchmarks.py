@@ -250,3 +250,20 @@ def test_incremental_prints_its_figures_and_both_ways_end_in_the_same_tables(tmp
 def test_a_command_that_fails_ends_the_benchmark_with_what_it_printed(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="out of paper"):
         run([sys.executable, "-c", "raise SystemExit('out of paper')"], folder=tmp_path)
+
+
+@pytest.mark.slow
+def test_rebuild_prints_its_figures_and_the_second_build_trains_nothing(tmp_path: Path) -> None:
+    figures = command("rebuild", "--users", "150", "--predictions", "2", folder=tmp_path)
+    assert 0 < figures["share_of_first"] < 1
+    assert figures["predictions"] == 2
+    assert figures["reasons"] == ["nothing changed"]
+    assert figures["scored_rows"] > 100
+
+
+@pytest.mark.slow
+def test_scoring_prints_its_figures(tmp_path: Path) -> None:
+    figures = command("scoring", "--rows", "5000", "--repeat", "1", folder=tmp_path)
+    ratios = [figures[f"{side}_over_native{which}"] for side in ("udf", "build") for which in ("", "_shallow")]
+    assert all(ratio > 0 for ratio in [*ratios, figures["network_over_predict"]])
+    assert {turn["rows_a_second"] > 0 and turn["peak_gb"] < 8 for turn in figures["turns"].values()} == {True}

@@ -273,6 +273,30 @@ def test_new_rows_train_only_so_often_and_a_changed_config_at_once(con: duckdb.D
     assert version_count(con) == 3
 
 
+def test_examples_are_written_anew_only_where_the_select_returns_other_rows(con: duckdb.DuckDBPyConnection) -> None:
+    def written() -> int:
+        found = con.execute("select table_oid from duckdb_tables() where table_name = 'examples__test'").fetchone()
+        assert con.execute("select count(*) from (from examples__test except from fixed)").fetchone() == (0,)
+        assert con.execute("from duckdb_tables() where table_name like '%building'").fetchall() == []
+        return found[0]
+
+    select = fixed(con)
+    con.execute("update fixed set bought = null where user_id = 'u3' and as_of = '2025-01-01'")
+    assert predict(con, select) is None
+    first = written()
+    con.execute("create or replace table fixed as from fixed order by noise")
+    for changes in ({}, {"is_plan": True}, {"train": "always"}):
+        assert predict(con, select, **changes) is None
+        assert written() == first
+    con.execute("update fixed set noise = noise + 1 where user_id = 'u3' and as_of = '2025-01-01'")
+    assert predict(con, select) is None
+    assert last_run(con)["reason"] == "nothing changed", "the row is neither labelled nor scored"
+    assert written() != first
+    con.execute("alter table fixed add column extra integer default 1")
+    assert predict(con, select) is None
+    assert version_count(con) == 3
+
+
 def test_another_policy_alone_is_no_reason_to_train(con: duckdb.DuckDBPyConnection) -> None:
     select = fixed(con)
     for config in ({}, {"retrain": {"every": "7 days"}}, {"promote": "always"}):

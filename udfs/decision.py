@@ -25,10 +25,11 @@ TRAIN = ("when_changed", "always", "never")
 class Request:
     """What the materialization asks for. Relations and the database are quoted SQL names.
 
-    `building` holds the SELECT's rows; it becomes `examples` when all has gone well. `train` and `promote` are the
-    run's own words, over the prediction's `retrain` and `promote`. `unversioned` names columns that show an attribute
-    as it is today. `contract` holds the types that the target promises, by column; none where it promises nothing.
-    `is_plan` asks what a build would do, `folds` for a cross-validation of so many.
+    `select` is a view of the SELECT. Its rows are written into `building`, which becomes `examples` when all has gone
+    well; where they are those of `examples` already, `building` is `examples`. `train` and `promote` are the run's own
+    words, over the prediction's `retrain` and `promote`. `unversioned` names columns that show an attribute as it is
+    today. `contract` holds the types that the target promises, by column; none where it promises nothing. `is_plan`
+    asks what a build would do, `folds` for a cross-validation of so many.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Request:
     train: str
     sql: str
     database: str
+    select: str
     building: str
     examples: str
     examples_identifier: str
@@ -204,6 +206,19 @@ def rows_hash(con: duckdb.DuckDBPyConnection, relation: str, condition: str) -> 
     ).fetchone()
     assert row is not None
     return row[0]
+
+
+def is_copy(con: duckdb.DuckDBPyConnection, table: str, relation: str) -> bool:
+    """Does the table hold the columns and rows of the relation, in whatever order the rows lie?"""
+    try:
+        columns, others = (con.execute(f"describe select * from {one}").fetchall() for one in (table, relation))
+    except duckdb.CatalogException:
+        return False
+    # Counting is quick, and on most days there are more rows.
+    counts = [con.execute(f"select count(*) from {one}").fetchone() for one in (table, relation)]
+    if columns != others or counts[0] != counts[1]:
+        return False
+    return rows_hash(con, table, "true") == rows_hash(con, relation, "true")
 
 
 def environment_of(model: str) -> dict[str, str]:

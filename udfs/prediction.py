@@ -6,7 +6,7 @@ appear in one transaction.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -47,10 +47,19 @@ from models_ml.spec import PredictionSpec, parse_spec
 from models_ml.splitting import parts_of, split_examples
 from models_ml.trainer import FittedModel, Progress, merged_params
 from models_ml.tuning import check_search
-from udfs.decision import Decision, Fingerprint, Request, decide, fingerprint_of, rows_hash
+from udfs.decision import Decision, Fingerprint, Request, decide, fingerprint_of, is_copy, rows_hash
 from udfs.progress import report, say
 from udfs.scorers import identifier, refresh
-from udfs.serving import Scoring, exists, newest_snapshot, now, publish_sql, row_count, write_scores
+from udfs.serving import (
+    Scoring,
+    check_keys_of_scores,
+    exists,
+    newest_snapshot,
+    now,
+    publish_sql,
+    row_count,
+    write_scores,
+)
 from udfs.training import train
 from udfs.transactions import outside_transaction, transaction
 from udfs.tuning import found_params, trials_left
@@ -69,16 +78,24 @@ def build(con: duckdb.DuckDBPyConnection, request: Mapping[str, Any]) -> None:
     message = None
     with outside_transaction(con):
         try:
+            gathered = _gathered(con, asked)
             if asked.is_plan:
-                _plan(con, asked)
+                _plan(con, gathered)
             elif asked.folds is not None:
-                _cross_validate(con, asked, report(asked.name))
+                _cross_validate(con, gathered, report(asked.name))
             else:
-                _build(con, asked, report(asked.name))
-        except (ForetableError, duckdb.ConversionException) as error:
+                _build(con, gathered, report(asked.name))
+        except (ForetableError, duckdb.ConversionException, duckdb.OutOfMemoryException, MemoryError) as error:
             con.execute(f"drop table if exists {asked.building}")
-            message = f"prediction '{asked.name}': {error}"
+            message = f"prediction '{asked.name}': {_in_words(error)}"
         con.execute("create or replace temp table foretable_outcome as select ?::varchar as message", [message])
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, MemoryError | duckdb.OutOfMemoryException):
+        said = str(error).removeprefix("Out of Memory Error: ").partition("\n")[0]
+        return f"memory did not suffice ({said}); let fewer steps run at a time, or give DuckDB another memory_limit"
+    return str(error)
 
 
 @dataclass(frozen=True)
@@ -99,9 +116,26 @@ class _Standing:
     decision: Decision
 
 
+def _gathered(con: duckdb.DuckDBPyConnection, request: Request) -> Request:
+    """The request with its rows in a table: the examples of before where the SELECT returns the same, else a new one.
+
+    Hundreds of columns take longer to write than all else that a build does in which nothing changed.
+    """
+    if is_copy(con, request.examples, request.select):
+        return replace(request, building=request.examples)
+    con.execute(f"create or replace table {request.building} as from {request.select}")
+    return request
+
+
+def _drop_gathered(con: duckdb.DuckDBPyConnection, request: Request) -> None:
+    if request.building != request.examples:
+        con.execute(f"drop table {request.building}")
+
+
 def _understand(con: duckdb.DuckDBPyConnection, request: Request) -> _Order:
     asked_for = {"promote": request.promote} if request.promote else {}
     spec = parse_spec({**request.config, **asked_for})
+    check_keys_of_scores(spec)
     merged_params(spec.model, spec.params or {})
     check_search(spec)
     exclude = (*spec.exclude, *_without_history(con, request, spec))
@@ -159,7 +193,7 @@ def _plan(con: duckdb.DuckDBPyConnection, request: Request) -> None:
         "last_train_seconds": last_train_seconds(con, request.name),
     }
     add_row(con, "plans", plan)
-    con.execute(f"drop table {request.building}")
+    _drop_gathered(con, request)
 
 
 def _cross_validate(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress) -> None:
@@ -174,7 +208,7 @@ def _cross_validate(con: duckdb.DuckDBPyConnection, request: Request, progress: 
     with transaction(con):
         for fold in found:
             add_fold(con, fold, **key, at=now())
-        con.execute(f"drop table {request.building}")
+        _drop_gathered(con, request)
     progress("done", 1.0)
 
 
@@ -319,6 +353,8 @@ class _Run:
         )
 
     def _keep_examples(self) -> None:
+        if self.request.building == self.request.examples:
+            return
         self.con.execute(f"drop table if exists {self.request.examples}")
         self.con.execute(
             f"alter table {self.request.building} rename to {identifier(self.request.examples_identifier)}"

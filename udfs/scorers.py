@@ -13,7 +13,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import duckdb
@@ -161,6 +161,10 @@ class _Slot:
     model: FittedModel | None = None
     refusal: str = ""
 
+    @cached_property
+    def types(self) -> pa.Schema:
+        return empty_batch(self.schema).schema
+
     def serves(self, owner: tuple[str | None, str], features: tuple[Feature, ...]) -> bool:
         return self.owner == owner and _readings(self.schema.features) == _readings(features)
 
@@ -176,9 +180,8 @@ class _Slot:
 
     def answered(self, *columns: pa.ChunkedArray) -> pa.Array:
         """Called by DuckDB with at most 2,048 rows, from several threads."""
-        types = empty_batch(self.schema).schema
-        arrays = [_one_array(column).cast(kind.type) for column, kind in zip(columns, types, strict=True)]
-        batch = pa.RecordBatch.from_arrays(arrays, schema=types)
+        arrays = [_one_array(column, kind.type) for column, kind in zip(columns, self.types, strict=True)]
+        batch = pa.RecordBatch.from_arrays(arrays, schema=self.types)
         return self.answer.of(self.loaded(), batch)
 
     def loaded(self) -> FittedModel:
@@ -406,5 +409,6 @@ def _readings(features: tuple[Feature, ...]) -> list[tuple[str, str, int]]:
     return [(feature.name, feature.role, feature.width) for feature in features]
 
 
-def _one_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+def _one_array(column: pa.ChunkedArray | pa.Array, kind: pa.DataType) -> pa.Array:
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return array if array.type == kind else array.cast(kind)  # a cast that changes nothing costs as much as any

@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 
 import duckdb
 
-from ibis_features import Examples
+from ibis_features import ConfigError, Examples
 from ibis_features.catalog import descriptions_of, read_manifest
 from models_ml.calibration import calibration_of
 from models_ml.reasons import check_reasons
 from models_ml.registry import threshold_of
+from models_ml.spec import PredictionSpec
 from models_ml.thresholds import Capacity, parse_threshold
 from models_ml.trainer import FittedModel
 from udfs.answers import MARGIN, explanation
@@ -19,6 +20,8 @@ from udfs.trees_sql import compile_sql, drop_sql, trees_of
 
 PARITY_ROWS = 2_000
 SCORED = "temp.main.foretable_scored"
+SCORE_COLUMNS = ("version", "score", "score_rank", "score_decile", "predicted_label", "scored_at", "reasons")
+"""What the table of scores has besides the entity and as_of."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,15 @@ class Scoring:
     run_id: str
     run_at: str
     reasons: int = 0
+
+
+def check_keys_of_scores(spec: PredictionSpec) -> None:
+    """Raises ConfigError where a key is named as a column that the table of scores has besides."""
+    if taken := [name for name in (spec.entity, spec.as_of) if name.casefold() in SCORE_COLUMNS]:
+        raise ConfigError(
+            f"the key '{taken[0]}' is named as a column of the table of scores ({', '.join(SCORE_COLUMNS)}); give it "
+            "another name in the SELECT"
+        )
 
 
 def publish_sql(con: duckdb.DuckDBPyConnection, name: str, fitted: FittedModel, examples: Examples) -> None:

@@ -15,8 +15,10 @@
 
     {{ run_hooks(pre_hooks) }}
 
+    {# A view of this connection alone: where its rows are those of before, nothing need be written. #}
+    {%- set select = adapter.quote('examples__' ~ name ~ '__select') -%}
     {% call statement('examples') %}
-        create or replace table {{ building }} as (
+        create or replace temp view {{ select }} as (
             {{ sql }}
         )
     {% endcall %}
@@ -31,6 +33,7 @@
         'folds': var('folds', none),
         'sql': sql,
         'database': adapter.quote(this.database),
+        'select': 'temp.main.' ~ select,
         'building': building | string,
         'examples': examples | string,
         'examples_identifier': examples.identifier,
