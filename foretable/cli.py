@@ -12,7 +12,7 @@ import click
 
 from foretable import options
 from foretable.features import features
-from foretable.lifecycle import compare, promote, retire, rollback, versions
+from foretable.lifecycle import compare, promote, retire, rollback, shadow, versions
 from foretable.load.command import load
 from foretable.reading import predictions, sql
 from foretable.report import report
@@ -266,7 +266,7 @@ def init(folder: Path, name: str | None) -> None:
     )
 
 
-for command in (load, features, sql, predictions, report, versions, promote, rollback, compare, retire):
+for command in (load, features, sql, predictions, report, versions, promote, rollback, compare, shadow, retire):
     main.add_command(command)
 
 

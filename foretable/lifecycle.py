@@ -99,30 +99,76 @@ def retire(prediction: str, version: int, warehouse: Path) -> None:
 
 @click.command()
 @click.argument("prediction")
+@click.argument("version", type=click.IntRange(min=1))
+@click.option("--stop", "is_stopped", is_flag=True, help="Score it no more; what is in the log stays.")
+@options.warehouse
+@options.debug
+def shadow(prediction: str, version: int, is_stopped: bool, warehouse: Path) -> None:
+    """Score a candidate in the shadow of the version that serves: into the log alone, in this and in each later build.
+
+    Outcomes judge its scores as they judge those that served: `foretable compare` shows both. It ends with --stop, and
+    when the version is promoted or retired.
+
+    \b
+    Examples:
+        foretable shadow churn_30d 3
+        foretable compare churn_30d 3 1
+        foretable shadow churn_30d 3 --stop
+    """
+    from udfs.shadow import start, stop
+
+    with _open_writer(warehouse) as con:
+        if is_stopped:
+            stop(con, prediction, version)
+            click.echo(f"Version {version} of {prediction} is no longer scored in the shadow.")
+        else:
+            rows = start(con, prediction, version)
+            click.echo(
+                f"Version {version} of {prediction} is scored in the shadow from now on; it scored {rows:,} rows."
+            )
+
+
+@click.command()
+@click.argument("prediction")
 @click.argument("numbers", nargs=-1, type=click.IntRange(min=1), metavar="[A B]")
 @options.warehouse
 @options.debug
 def compare(prediction: str, numbers: tuple[int, ...], warehouse: Path) -> None:
     """Compare two versions on the newest labelled snapshot that neither has seen: the newest and the one that serves.
 
+    Where both have scored snapshots whose outcomes are known by now, it also shows how good those scores were.
+
     \b
     Examples:
         foretable compare churn_30d
         foretable compare churn_30d 3 1
     """
-    from foretable.predictions import versions_to_compare
+    from foretable.predictions import realised_by_both, versions_to_compare
     from foretable.query import open_reader
-    from foretable.results import comparison_summary
+    from foretable.results import comparison_summary, realised_summary
     from foretable.screen import make_console, show_table
+    from ibis_features.errors import ConfigError
     from udfs.lifecycle import compare as compare_versions
 
     if len(numbers) not in {0, VERSIONS_TO_COMPARE}:
         raise click.UsageError("name two versions, or none for the newest and the one that serves")
     with open_reader(warehouse) as con:
         one, other = numbers or versions_to_compare(con, prediction)
-        rows = compare_versions(con, prediction, one, other)
-    title = f"{prediction} on the snapshot of {rows[0]['as_of']:%Y-%m-%d}, {rows[0]['rows']:,} rows"
-    show_table(make_console(), title, [comparison_summary(row, one, other) for row in rows])
+        realised = realised_by_both(con, prediction, one, other)
+        try:
+            rows = compare_versions(con, prediction, one, other)
+        except ConfigError as error:
+            if not realised:
+                raise
+            rows = []
+            click.echo(f"{error}.")
+    console = make_console()
+    if rows:
+        title = f"{prediction} on the snapshot of {rows[0]['as_of']:%Y-%m-%d}, {rows[0]['rows']:,} rows"
+        show_table(console, title, [comparison_summary(row, one, other) for row in rows])
+    if realised:
+        title = f"{prediction}: scores that were given, once their outcomes were known"
+        show_table(console, title, [realised_summary(row, one, other) for row in realised])
 
 
 @contextmanager

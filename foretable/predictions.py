@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PREDICTIONS = "config.materialized:prediction"
 """All predictions, in dbt's words."""
 BASELINES = ("base_rate", "recency", "rfm", "truth")
+REALISED = ("roc_auc", "log_loss", "expected_calibration_error")
 
 
 def list_predictions(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
@@ -93,6 +94,23 @@ def versions_to_compare(con: duckdb.DuckDBPyConnection, prediction: str) -> tupl
     return rows[0]["version"], others[0]["version"]
 
 
+def realised_by_both(con: duckdb.DuckDBPyConnection, prediction: str, one: int, other: int) -> list[dict[str, Any]]:
+    """A row a metric of REALISED and snapshot that both have scored and whose outcomes are known, newest first."""
+    return rows_of(
+        con,
+        f"""
+        select as_of, metric, min(row_count) as row_count, max(value) filter (version = $one) as one,
+            max(value) filter (version = $other) as other
+        from foretable.realised
+        where prediction = $prediction and version in ($one, $other) and metric in {REALISED}
+        group by as_of, metric
+        having count(distinct version) = 2
+        order by as_of desc, list_position({list(REALISED)}, metric)
+        """,
+        {"prediction": prediction, "one": one, "other": other},
+    )
+
+
 def runs_of(con: duckdb.DuckDBPyConnection, run_id: str) -> list[dict[str, Any]]:
     """What one build did with each prediction, in its order."""
     return rows_of(
@@ -155,7 +173,9 @@ def _described(
     return described
 
 
-def rows_of(con: duckdb.DuckDBPyConnection, sql: str, values: list[Any] | None = None) -> list[dict[str, Any]]:
+def rows_of(
+    con: duckdb.DuckDBPyConnection, sql: str, values: list[Any] | dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
     """What a query finds, a dict a row."""
     cursor = con.execute(sql, values or [])
     names = [column[0] for column in cursor.description or []]

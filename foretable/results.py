@@ -223,7 +223,7 @@ def version_summary(row: dict[str, Any]) -> dict[str, Any]:
     """A version: does it serve, and how good is it?"""
     return {
         "version": row["version"],
-        "status": row["status"],
+        "status": f"{row['status']}, shadow" if row["shadow_since"] else row["status"],
         "model": row["model"],
         "trained at": _day(row["trained_at"], 16),
         "train rows": f"{row['train_rows']:,}",
@@ -253,6 +253,18 @@ def comparison_summary(row: dict[str, Any], one: int, other: int) -> dict[str, A
         f"version {one}": f"{row[f'version {one}']:.4f}",
         f"version {other}": f"{row[f'version {other}']:.4f}",
         "difference [95%]": f"{row['difference']:+.4f}{interval}",
+    }
+
+
+def realised_summary(row: dict[str, Any], one: int, other: int) -> dict[str, Any]:
+    """One metric of what two versions said of a snapshot whose outcomes are known."""
+    return {
+        "as of": _day(row["as_of"], 10),
+        "rows": f"{row['row_count']:,}",
+        "metric": row["metric"],
+        f"version {one}": f"{row['one']:.4f}",
+        f"version {other}": f"{row['other']:.4f}",
+        "difference": f"{row['one'] - row['other']:+.4f}",
     }
 
 

@@ -249,18 +249,7 @@ def add_realised(
 def decay_of(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> float | None:
     """The AUC on the test snapshots less that on the newest snapshot whose outcome is known; None before any is."""
     row = con.execute(
-        """
-        select metrics.value - realised.value
-        from foretable.realised as realised
-        inner join foretable.metrics as metrics
-            on realised.prediction = metrics.prediction and realised.version = metrics.version
-        where
-            realised.prediction = ? and realised.version = ? and realised.metric = 'roc_auc'
-            and metrics.metric = 'roc_auc' and metrics.split = 'test' and metrics.scored_by = 'model'
-            and not isnan(realised.value)
-        order by realised.as_of desc
-        limit 1
-        """,
+        "select roc_auc_lost from foretable.decay where prediction = ? and version = ? order by as_of desc limit 1",
         [prediction, version],
     ).fetchone()
     return row[0] if row else None
@@ -280,7 +269,8 @@ def add_row(con: duckdb.DuckDBPyConnection, table: str, row: Mapping[str, Any]) 
 def activate(con: duckdb.DuckDBPyConnection, prediction: str, version: int, *, at: datetime, by: str) -> None:
     """Let a version serve. The caller holds the transaction and writes what it serves."""
     con.execute(
-        "update foretable.models set retired_at = null where prediction = ? and version = ?", [prediction, version]
+        "update foretable.models set retired_at = null, shadow_since = null where prediction = ? and version = ?",
+        [prediction, version],
     )
     con.execute("insert or replace into foretable.active values (?, ?, ?)", [prediction, version, at])
     con.execute("insert into foretable.promotions values (?, ?, ?, ?)", [prediction, version, at, by])
@@ -291,8 +281,31 @@ def retire(con: duckdb.DuckDBPyConnection, prediction: str, version: int, *, at:
     if status_of(con, prediction, version) == "active":
         raise ConfigError(f"version {version} of '{prediction}' serves; promote another one first, or roll back")
     con.execute(
-        "update foretable.models set retired_at = ? where prediction = ? and version = ?", [at, prediction, version]
+        "update foretable.models set retired_at = ?, shadow_since = null where prediction = ? and version = ?",
+        [at, prediction, version],
     )
+
+
+def set_shadow(con: duckdb.DuckDBPyConnection, prediction: str, version: int, *, since: datetime | None) -> None:
+    """Whether a candidate is scored beside the version that serves, and since when; raises ConfigError on any other."""
+    if (status := status_of(con, prediction, version)) != "candidate":
+        raise ConfigError(
+            f"version {version} of '{prediction}' is {status}; only a candidate is scored in the shadow of the version "
+            f"that serves: `foretable versions {prediction}` lists them"
+        )
+    con.execute(
+        "update foretable.models set shadow_since = ? where prediction = ? and version = ?",
+        [since, prediction, version],
+    )
+
+
+def shadows_of(con: duckdb.DuckDBPyConnection, prediction: str) -> list[int]:
+    """The candidates that are scored beside the version that serves."""
+    rows = con.execute(
+        "select version from foretable.models where prediction = ? and shadow_since is not null order by version",
+        [prediction],
+    ).fetchall()
+    return [version for (version,) in rows]
 
 
 def trained_version(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> RegisteredVersion:

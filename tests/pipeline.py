@@ -46,6 +46,7 @@ class Pipeline:
             and node["config"]["materialized"] in ("table", "view", "grown", "snapshots")
             and "/sources/" not in node["original_file_path"]
             and "/marts/" not in node["original_file_path"]
+            and "/monitoring/" not in node["original_file_path"]
         }
         ordered: dict[str, dict[str, Any]] = {}
         while len(ordered) < len(nodes):

@@ -28,6 +28,7 @@ LAYERS = {
     "labels": 4,
     "predictions": 5,
     "marts": 6,
+    "monitoring": 6,
 }
 """A layer reads itself and those of a smaller number."""
 
@@ -42,6 +43,7 @@ NAMES = {
     "live": r"live_\w+",
     "predictions": r"pred__\w+",
     "marts": r"mart__\w+",
+    "monitoring": r"monitoring__\w+",
     "*/intermediate": r"int_[a-z_]+?s__\w+",
 }
 
@@ -166,10 +168,11 @@ def test_staging_reads_mappings_seeds_histories_and_its_own_judgement_alone(pars
     assert wrong == []
 
 
-def test_only_mappings_are_without_a_parent(parsed: Parsed) -> None:
-    assert [
-        node["name"] for node in parsed.models.values() if not parsed.parents(node) and layer_of(node) != "sources"
-    ] == []
+def test_only_mappings_and_what_reads_the_state_are_without_a_parent(parsed: Parsed) -> None:
+    roots = [node for node in parsed.models.values() if not parsed.parents(node) and layer_of(node) != "sources"]
+    state = {source["unique_id"] for source in parsed.manifest["sources"].values() if source["schema"] == "foretable"}
+    assert {layer_of(node) for node in roots} == {"monitoring"}
+    assert [node["name"] for node in roots if not state & set(node["depends_on"]["nodes"])] == []
 
 
 def without_jinja(sql: str) -> str:

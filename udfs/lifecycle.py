@@ -27,6 +27,7 @@ from models_ml.registry import (
     trained_version,
     version_before,
 )
+from models_ml.trainer import FittedModel
 from udfs.decision import rows_hash
 from udfs.scorers import identifier, refresh
 from udfs.serving import Scoring, exists, newest_snapshot, now, publish_sql, write_scores
@@ -56,14 +57,8 @@ def promote(con: duckdb.DuckDBPyConnection, prediction: str, version: int, *, by
     if status_of(con, prediction, version) == "active":
         raise ConfigError(f"version {version} of '{prediction}' serves already")
     found = trained_version(con, prediction, version)
-    examples = _examples(con, prediction, found)
-    columns = {name for name, *_ in con.execute(f"describe {examples}").fetchall()}
-    if gone := [name for name in found.schema.names if name not in columns]:
-        raise ConfigError(
-            f"version {version} of '{prediction}' reads features that the SELECT no longer returns "
-            f"({', '.join(gone)}); it cannot score today's rows"
-        )
-    fitted = unpack(read_artifact(con, prediction, version), expected_sha256=found.sha256)
+    examples = examples_of(con, prediction, found)
+    fitted = able_to_score(con, prediction, found, examples)
     newest = newest_snapshot(con, examples, found.schema.as_of)
     reasons = last_reasons(con, prediction)
     ended_at = now()
@@ -128,7 +123,7 @@ def compare(con: duckdb.DuckDBPyConnection, prediction: str, one: int, other: in
     entities. Raises ConfigError where every labelled snapshot was seen by one of them.
     """
     versions = [trained_version(con, prediction, version) for version in (one, other)]
-    rows = read_examples(connect_backend(con), _examples(con, prediction, versions[0]), versions[0].schema)
+    rows = read_examples(connect_backend(con), examples_of(con, prediction, versions[0]), versions[0].schema)
     newest = _newest_unseen(prediction, rows, versions)
     part = rows.at([newest])
     scores = []
@@ -157,6 +152,26 @@ def compare(con: duckdb.DuckDBPyConnection, prediction: str, one: int, other: in
     ]
 
 
+def able_to_score(
+    con: duckdb.DuckDBPyConnection, prediction: str, version: RegisteredVersion, examples: str
+) -> FittedModel:
+    """A version's model; raises ConfigError where the examples, a quoted relation, lack a feature that it reads."""
+    columns = {name for name, *_ in con.execute(f"describe {examples}").fetchall()}
+    if gone := [name for name in version.schema.names if name not in columns]:
+        raise ConfigError(
+            f"version {version.version} of '{prediction}' reads features that the SELECT no longer returns "
+            f"({', '.join(gone)}); it cannot score today's rows"
+        )
+    return unpack(read_artifact(con, prediction, version.version), expected_sha256=version.sha256)
+
+
+def examples_of(con: duckdb.DuckDBPyConnection, prediction: str, version: RegisteredVersion) -> str:
+    """The quoted relation of the rows of the last build; raises NotFoundError where there are none."""
+    if not exists(con, version.examples):
+        raise NotFoundError(f"the warehouse holds no rows of '{prediction}'; build it once")
+    return version.examples
+
+
 def _newest_unseen(prediction: str, rows: Examples, versions: Sequence[RegisteredVersion]) -> datetime:
     seen = {as_of for version in versions for part in ("train", "validate") for as_of in version.split[part]}
     as_of, label = rows.table[rows.schema.as_of], rows.table[rows.schema.label]
@@ -170,9 +185,3 @@ def _newest_unseen(prediction: str, rows: Examples, versions: Sequence[Registere
 def _threshold(con: duckdb.DuckDBPyConnection, prediction: str, version: RegisteredVersion) -> float:
     _, threshold = threshold_of(con, prediction, version.version)
     return THRESHOLD if threshold is None else threshold
-
-
-def _examples(con: duckdb.DuckDBPyConnection, prediction: str, version: RegisteredVersion) -> str:
-    if not exists(con, version.examples):
-        raise NotFoundError(f"the warehouse holds no rows of '{prediction}'; build it once")
-    return version.examples

@@ -60,6 +60,7 @@ from udfs.serving import (
     row_count,
     write_scores,
 )
+from udfs.shadow import score_shadows
 from udfs.training import train
 from udfs.transactions import outside_transaction, transaction
 from udfs.tuning import found_params, trials_left
@@ -151,7 +152,8 @@ def _understand(con: duckdb.DuckDBPyConnection, request: Request) -> _Order:
 def _decide(con: duckdb.DuckDBPyConnection, request: Request, order: _Order) -> _Standing:
     """Whether to train, once the outcomes that are known by now are written down: a policy may ask for them."""
     spec, schema = order.spec, order.examples.schema
-    write_realised(con, request.name, request.building, schema, now())
+    with transaction(con):
+        write_realised(con, request.name, request.building, schema, now())
     fingerprint = fingerprint_of(con, request, spec, schema)
     active = active_model(con, request.name)
     candidate = version_trained_on(con, request.name, fingerprint.whole)
@@ -313,22 +315,20 @@ class _Run:
         if fitted is None:
             rows = row_count(con, request.target)
         else:
-            rows = write_scores(
-                con,
-                Scoring(
-                    prediction=request.name,
-                    version=version,
-                    entity=order.spec.entity,
-                    as_of=order.spec.as_of,
-                    examples=request.building,
-                    newest=order.newest,
-                    target=request.target,
-                    run_id=request.run_id,
-                    run_at=request.run_at,
-                    reasons=order.spec.reasons,
-                ),
-                fitted,
+            scoring = Scoring(
+                prediction=request.name,
+                version=version,
+                entity=order.spec.entity,
+                as_of=order.spec.as_of,
+                examples=request.building,
+                newest=order.newest,
+                target=request.target,
+                run_id=request.run_id,
+                run_at=request.run_at,
+                reasons=order.spec.reasons,
             )
+            rows = write_scores(con, scoring, fitted)
+            score_shadows(con, scoring)
             rows_read = Examples(order.examples.table, fitted.schema)
             write_drift(con, request.name, version, fitted, rows_read, order.newest, now())
         _refuse_broken_contract(con, request)

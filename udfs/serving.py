@@ -61,6 +61,21 @@ def publish_sql(con: duckdb.DuckDBPyConnection, name: str, fitted: FittedModel, 
 
 def write_scores(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedModel) -> int:
     """Write the target table and the log from the rows of the newest snapshot; return their number."""
+    rows = _score(con, scoring, fitted)
+    _write_target(con, scoring, rows)
+    _append_to_log(con, scoring, is_shadow=False)
+    return rows
+
+
+def log_shadow_scores(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedModel) -> int:
+    """Write what a candidate says of the rows of the newest snapshot into the log alone; return their number."""
+    rows = _score(con, scoring, fitted)
+    _append_to_log(con, scoring, is_shadow=True)
+    return rows
+
+
+def _score(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedModel) -> int:
+    """Score the rows of the newest snapshot into a temporary table; return their number."""
     scorer, explainer = (f"foretable_new{part}__{scoring.prediction}" for part in ("", "_reasons"))
     explained = listed = ""
     if scoring.reasons:
@@ -98,7 +113,11 @@ def write_scores(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: Fitte
     finally:
         drop_scorer(con, scorer)
         drop_scorer(con, explainer)
-    rows = row_count(con, SCORED)
+    return row_count(con, SCORED)
+
+
+def _write_target(con: duckdb.DuckDBPyConnection, scoring: Scoring, rows: int) -> None:
+    listed = ", reasons" if scoring.reasons else ""
     con.execute(f"drop table if exists {scoring.target}")
     con.execute(
         f"""
@@ -109,31 +128,33 @@ def write_scores(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: Fitte
         )
 
         select
-            entity_id as {entity},
+            entity_id as {identifier(scoring.entity)},
             {scoring.version}::integer as version,
             score,
             score_rank,
             ntile(10) over (order by score_rank)::integer as score_decile,
             {_predicted_label(con, scoring, rows)} as predicted_label,
-            as_of as {as_of},
+            as_of as {identifier(scoring.as_of)},
             timestamp '{scoring.run_at}' as scored_at
             {listed}
         from ranked
         order by score_rank
         """
     )
+
+
+def _append_to_log(con: duckdb.DuckDBPyConnection, scoring: Scoring, *, is_shadow: bool) -> None:
     con.execute(
         f"""
         insert into foretable.prediction_log by name
         select ? as run_id, ? as prediction, ?::integer as version, ? as entity, entity_id::varchar as entity_id, score,
-            raw_score, as_of, timestamp '{scoring.run_at}' as scored_at
+            raw_score, as_of, timestamp '{scoring.run_at}' as scored_at, ?::boolean as is_shadow
         from {SCORED}
         order by score desc, entity_id
         """,
-        [scoring.run_id, scoring.prediction, scoring.version, scoring.entity],
+        [scoring.run_id, scoring.prediction, scoring.version, scoring.entity, is_shadow],
     )
     con.execute(f"drop table {SCORED}")
-    return rows
 
 
 def _predicted_label(con: duckdb.DuckDBPyConnection, scoring: Scoring, rows: int) -> str:

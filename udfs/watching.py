@@ -23,6 +23,7 @@ from models_ml.trainer import FittedModel
 from udfs.scorers import identifier
 
 SEED = 7
+KNOWN = "temp.main.foretable_known"
 
 
 @dataclass(frozen=True)
@@ -72,35 +73,50 @@ def write_realised(
 ) -> int:
     """Join the log's scores with the labels that are known by now, one set of metrics a version and snapshot.
 
-    `examples` is a quoted relation. Returns how many sets are new.
+    The labels themselves go into foretable.outcomes. `examples` is a quoted relation. Returns how many sets are new.
+    The caller holds the transaction.
     """
     entity, as_of, label = map(identifier, (schema.entity, schema.as_of, schema.label))
-    rows = con.execute(
+    con.execute(
         f"""
+        create or replace temp table {KNOWN} as
         with logged as (
             select version, entity_id, as_of, max_by(score, rowid) as score
             from foretable.prediction_log
             where prediction = $prediction and score is not null
             group by version, entity_id, as_of
-        ),
-
-        known as (
-            select logged.version, logged.as_of, logged.score, examples.{label}::integer as label
-            from logged
-            inner join {examples} as examples
-                on logged.entity_id = examples.{entity}::varchar and logged.as_of = examples.{as_of}
-            where examples.{label} is not null
         )
 
-        select version, as_of, list(label order by score, label) as labels, list(score order by score, label) as scores
-        from known
+        select logged.version, logged.entity_id, logged.as_of, logged.score, examples.{label}::integer as label
+        from logged
+        inner join {examples} as examples
+            on logged.entity_id = examples.{entity}::varchar and logged.as_of = examples.{as_of}
         anti join (select version, as_of from foretable.realised where prediction = $prediction) as realised
-            using (version, as_of)
-        group by version, as_of
-        order by version, as_of
+            on logged.version = realised.version and logged.as_of = realised.as_of
+        where examples.{label} is not null
         """,
         {"prediction": prediction},
+    )
+    con.execute(
+        f"""
+        insert into foretable.outcomes by name
+        select distinct $prediction as prediction, entity_id, label::double as label, as_of, $at::timestamp as known_at
+        from {KNOWN}
+        anti join (select entity_id, as_of from foretable.outcomes where prediction = $prediction) as outcomes
+            using (entity_id, as_of)
+        order by as_of, entity_id
+        """,
+        {"prediction": prediction, "at": at},
+    )
+    rows = con.execute(
+        f"""
+        select version, as_of, list(label order by score, label) as labels, list(score order by score, label) as scores
+        from {KNOWN}
+        group by version, as_of
+        order by version, as_of
+        """
     ).fetchnumpy()
+    con.execute(f"drop table {KNOWN}")
     for version, day, labels, scores in zip(
         *(rows[name] for name in ("version", "as_of", "labels", "scores")), strict=True
     ):

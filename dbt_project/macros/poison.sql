@@ -299,7 +299,7 @@
     {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.relation_name == relation | string -%}
         {{- return(node) -}}
     {%- endfor -%}
-    {{ exceptions.raise_compiler_error(relation ~ " is no model; a leak test stands on a model and takes no `where`") }}
+    {{ exceptions.raise_compiler_error(relation ~ " is no model; this test stands on a model and takes no `where`") }}
 {% endmacro %}
 
 

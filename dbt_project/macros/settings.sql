@@ -37,6 +37,8 @@
     session_days           a session is in features__session for so many days after it started; 0: none is
     batch_rows             users times snapshots that are computed at once, of a table of up to 100 columns; of wider ones
                            fewer. More is quicker and takes more memory
+    drift_bounds           from when on monitoring__drift and the test no_drift call a feature drifted: psi, missing (how much
+                           the share of missing values has risen), unknown (the share of rows with an unknown category)
 #}
 {% macro setting(name) %}
     {%- set defaults = foretable.setting_defaults() -%}
@@ -104,6 +106,7 @@
         'user_item_days': 30,
         'session_days': 1,
         'batch_rows': 1000000,
+        'drift_bounds': {'psi': 0.2, 'missing': 0.1, 'unknown': 0.05},
     } -%}
     {{- return(defaults) -}}
 {% endmacro %}

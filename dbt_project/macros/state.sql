@@ -66,7 +66,7 @@
     );
     {%- for column, type in {
         'definition': 'varchar', 'target': 'varchar', 'examples': 'varchar', 'retired_at': 'timestamp',
-        'params': 'json', 'base_log_odds': 'double', 'threshold': 'double'
+        'params': 'json', 'base_log_odds': 'double', 'threshold': 'double', 'shadow_since': 'timestamp'
     }.items() %}
     alter table foretable.models add column if not exists {{ column }} {{ type }};
     {%- endfor %}
@@ -259,7 +259,7 @@
         as_of timestamp not null,
         scored_at timestamp not null
     );
-    {%- for column, type in {'raw_score': 'float'}.items() %}
+    {%- for column, type in {'raw_score': 'float', 'is_shadow': 'boolean default false'}.items() %}
     alter table foretable.prediction_log add column if not exists {{ column }} {{ type }};
     {%- endfor %}
 
@@ -276,6 +276,14 @@
         measured_at timestamp not null
     );
 
+    create table if not exists foretable.outcomes (
+        prediction varchar not null,
+        entity_id varchar not null,
+        label double not null,
+        as_of timestamp not null,
+        known_at timestamp not null
+    );
+
     create table if not exists foretable.realised (
         prediction varchar not null,
         version integer not null,
@@ -285,6 +293,22 @@
         row_count bigint not null,
         realised_at timestamp not null
     );
+
+    create or replace view foretable.decay as
+    select
+        realised.prediction,
+        realised.version,
+        metrics.value as test_roc_auc,
+        realised.value as realised_roc_auc,
+        metrics.value - realised.value as roc_auc_lost,
+        realised.as_of,
+        realised.realised_at
+    from foretable.realised as realised
+    inner join foretable.metrics as metrics
+        on realised.prediction = metrics.prediction and realised.version = metrics.version
+    where
+        realised.metric = 'roc_auc' and metrics.metric = 'roc_auc' and metrics.split = 'test'
+        and metrics.scored_by = 'model' and not isnan(realised.value);
 
     create table if not exists foretable.runs (
         run_id varchar not null,

@@ -1,0 +1,26 @@
+{#
+    The serving version has not become worse: its AUC on the newest snapshot whose outcomes are known is no more than `auc`
+    below that of its test. On a prediction, or on monitoring__realised for all of them. One row a prediction that has decayed.
+
+    auc             the most that may be lost
+    prediction      on monitoring__realised: look at this one alone
+#}
+{% test no_decay(model, auc=0.05, prediction=none) %}
+{{ config(severity='warn') }}
+with newest as (
+    select decay.*
+    from {{ foretable.state('decay') }} as decay
+    inner join {{ foretable.state('active') }} as active
+        on decay.prediction = active.prediction and decay.version = active.version
+    where {{ foretable.is_of_prediction('decay', model, prediction) }}
+    qualify decay.as_of = max(decay.as_of) over (partition by decay.prediction)
+)
+
+select
+    *,
+    prediction || ' of ' || strftime(as_of, '%Y-%m-%d') || ': the AUC has decayed: ' || round(realised_roc_auc, 3)
+    || ', in the test ' || round(test_roc_auc, 3) as fault
+from newest
+where roc_auc_lost > {{ auc }}
+order by prediction
+{% endtest %}
