@@ -76,8 +76,14 @@ def main() -> None:
 
 @main.command()
 @options.shop
+@click.option(
+    "--change-at",
+    type=int,
+    metavar="DAY",
+    help="From this day on, counted from 0, users behave otherwise: less traffic, and who was keen to buy is not.",
+)
 @options.debug
-def simulate(users: int, days: int, seed: int, out: Path) -> None:
+def simulate(users: int, days: int, seed: int, out: Path, change_at: int | None) -> None:
     """Write a simulated shop: a raw log with known dirt, and the true probability of what comes next.
 
     \b
@@ -85,10 +91,11 @@ def simulate(users: int, days: int, seed: int, out: Path) -> None:
         foretable simulate
         foretable simulate --users 200 --days 220 --out small
         foretable build --data small
+        foretable simulate --change-at 240               a shop on which models grow old
     """
     from foretable.screen import make_console
 
-    _simulate(make_console(), users, days, seed, out)
+    _simulate(make_console(), users, days, seed, out, change_at)
 
 
 @main.command()
@@ -307,7 +314,7 @@ def _build_console() -> Console:
     return make_console()
 
 
-def _simulate(console: Console, users: int, days: int, seed: int, out: Path) -> None:
+def _simulate(console: Console, users: int, days: int, seed: int, out: Path, change_at: int | None = None) -> None:
     import time
 
     from foretable.project import Refusal
@@ -323,6 +330,7 @@ def _simulate(console: Console, users: int, days: int, seed: int, out: Path) -> 
             users=users,
             days=days,
             seed=seed,
+            change_at=change_at,
             progress=lambda step, done: screen.share("simulate", step, done),
         )
     except (ValueError, FileExistsError) as error:

@@ -37,4 +37,5 @@ def is_same_shop(folder: Path, users: int, days: int, seed: int) -> bool:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except ValueError:
         return False
-    return (manifest.get("users"), manifest.get("days"), manifest.get("seed")) == (users, days, seed)
+    asked = {"users": users, "days": days, "seed": seed, "change_at": None}
+    return {name: manifest.get(name) for name in asked} == asked

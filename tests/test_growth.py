@@ -11,7 +11,7 @@ from tests.conftest import DBT_PROJECT, run_dbt
 from tests.growing import assert_equal_tables, at, empty_tables, make_shop, rebuilt_models, tables_of, write_shop
 
 SETTINGS = {"history_days": 20, "near_duplicate_seconds": 60, "late_days": 3}
-MODELS = ("--resource-type", "model", "--resource-type", "seed", "--exclude", "pred__*", "mart__*")
+MODELS = ("--resource-type", "model", "--resource-type", "seed", "--exclude", "pred__*", "mart__*", "group:monitoring")
 EMPTY = {"staging.contract__truth", "main.truth__user", "main.fitted__neighbours"}
 """A simulated shop has truth; no shipped feature is filled by its neighbours."""
 OF_LATE_ROWS = {f"cleaning.int_users__{name}" for name in ("unsettled", "unsettled_events", "unsettled_sequences")}

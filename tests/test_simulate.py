@@ -85,6 +85,13 @@ def test_the_same_seed_gives_the_same_bytes(shop: tuple[Path, Manifest], tmp_pat
     assert bytes_of(tmp_path / "again") == bytes_of(shop[0])
 
 
+def test_a_shop_says_from_which_day_on_it_is_another(shop: tuple[Path, Manifest], tmp_path: Path) -> None:
+    changed = simulate(tmp_path / "changed", users=USERS, days=DAYS, seed=SEED, change_at=100)
+    assert (shop[1].change_at, changed.change_at) == (None, 100)
+    assert json.loads((tmp_path / "changed" / "manifest.json").read_text())["change_at"] == 100
+    assert changed.clean < shop[1].clean
+
+
 def test_another_seed_gives_another_shop(shop: tuple[Path, Manifest], tmp_path: Path) -> None:
     simulate(tmp_path / "other", users=USERS, days=DAYS, seed=SEED + 1)
     other, first = bytes_of(tmp_path / "other"), bytes_of(shop[0])
@@ -240,6 +247,35 @@ def test_the_truth_counts_those_who_leave_for_good(monkeypatch: pytest.MonkeyPat
         assert max(abs(surprise) for surprise in surprises(pairs)) < 4
 
 
+def test_a_shop_that_changes_is_the_same_until_that_day_and_its_truth_follows() -> None:
+    calendar = world.make_calendar(90, np.random.default_rng(0))
+    users = world.make_users(4000, 90, np.random.default_rng(1))
+    changed = world.change(users, calendar, 45)
+    lived = [
+        lives.live(*of, days=90, rng=np.random.default_rng(2), progress=lambda done: None)
+        for of in ((users, calendar), changed)
+    ]
+    (same, _), (other, history) = lived
+    before, until = same.day < 45, other.day < 45
+    assert (same.user[before] == other.user[until]).all()
+    assert (same.chance[before] == other.chance[until]).all()
+    assert (~until).sum() < 0.4 * (~before).sum()
+    for sessions, keener in ((same, True), (other, False)):
+        late = sessions.day >= 45
+        bought = sessions.user[late & sessions.bought]
+        assert (np.median(users.urge[bought]) > np.median(users.urge[sessions.user[late]])) == keener
+    truth = lives.true_probabilities(*changed, other, history, progress=lambda done: None)
+    blind = lives.true_probabilities(users, calendar, other, history, progress=lambda done: None)
+    for as_of in (30, 50):  # a window across the change, and one after it
+        then = truth.day == as_of
+        within = (other.day >= as_of) & (other.day < as_of + world.HORIZON)
+        purchased = np.isin(truth.user[then], other.user[within & other.bought]).astype(float)
+        churned = (~np.isin(truth.user[then], other.user[within])).astype(float)
+        for chances, outcomes in ((truth.purchased, purchased), (truth.churned, churned)):
+            assert max(abs(one) for one in surprises(list(zip(chances[then], outcomes, strict=True)))) < 4
+        assert max(abs(one) for one in surprises(list(zip(blind.purchased[then], purchased, strict=True)))) > 6
+
+
 def test_the_day_of_as_of_counts_and_the_day_at_the_horizon_does_not() -> None:
     calendar = world.make_calendar(62, np.random.default_rng(0))
     only_one_day = np.where(np.arange(len(calendar.traffic)) == 60, 1.0, 0.0)
@@ -304,11 +340,13 @@ def test_a_folder_with_anything_else_in_it_is_not_replaced(tmp_path: Path) -> No
         ({"users": 0}, "users is 0; a shop needs at least 1 user"),
         ({"days": 59}, "days is 59; a shop needs at least 60 days"),
         ({"seed": -1}, "seed is -1; a seed is 0 or more"),
+        ({"change_at": 0}, "change_at is 0; the change has to come within the 60 days, at day 1 or later"),
+        ({"change_at": 60}, "change_at is 60; the change has to come within the 60 days"),
     ],
 )
 def test_an_argument_out_of_range_is_named(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        simulate(tmp_path / "shop", **arguments)
+        simulate(tmp_path / "shop", **{"days": 60, **arguments})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -81,18 +81,18 @@ def write_realised(
         f"""
         create or replace temp table {KNOWN} as
         with logged as (
-            select version, entity_id, as_of, max_by(score, rowid) as score
-            from foretable.prediction_log
-            where prediction = $prediction and score is not null
-            group by version, entity_id, as_of
+            select log.version, log.entity_id, log.as_of, max_by(log.score, log.rowid) as score
+            from foretable.prediction_log as log
+            anti join (select version, as_of from foretable.realised where prediction = $prediction) as realised
+                on log.version = realised.version and log.as_of = realised.as_of
+            where log.prediction = $prediction and log.score is not null
+            group by log.version, log.entity_id, log.as_of
         )
 
         select logged.version, logged.entity_id, logged.as_of, logged.score, examples.{label}::integer as label
         from logged
         inner join {examples} as examples
             on logged.entity_id = examples.{entity}::varchar and logged.as_of = examples.{as_of}
-        anti join (select version, as_of from foretable.realised where prediction = $prediction) as realised
-            on logged.version = realised.version and logged.as_of = realised.as_of
         where examples.{label} is not null
         """,
         {"prediction": prediction},

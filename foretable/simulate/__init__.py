@@ -49,6 +49,7 @@ class Manifest:
     quarantine: dict[str, int]  # rows to reject, by reason
     late: int  # kept rows that were loaded two hours or more after they occurred
     missing: dict[str, int]  # kept rows that lost a field they would otherwise have
+    change_at: int | None = None  # the day from which on users behave otherwise
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -60,6 +61,7 @@ def simulate(
     users: int = 5000,
     days: int = 330,
     seed: int = 7,
+    change_at: int | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Manifest:
     """Write a simulated shop into the folder `out`. The same arguments give the same bytes.
@@ -71,6 +73,8 @@ def simulate(
         users: at least 1; 5000 users over 330 days give about half a million events.
         days: at least 60, from 2025-01-01 on.
         seed: not negative.
+        change_at: the day, counted from 0, from which on users behave otherwise and the truth with them: less traffic,
+            and whoever was keen to buy is not. Who comes when and buys is the same before.
         progress: is called with the name of a step and the share of it that is done.
 
     Raises:
@@ -85,12 +89,14 @@ def simulate(
         )
     if seed < 0:
         raise ValueError(f"seed is {seed}; a seed is 0 or more")
+    if change_at is not None and not 0 < change_at < days:
+        raise ValueError(f"change_at is {change_at}; the change has to come within the {days} days, at day 1 or later")
     out = Path(out).absolute()
     _refuse_to_replace_anything_else(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        manifest = _write_shop(partial, users, days, seed, progress or (lambda step, done: None))
+        manifest = _write_shop(partial, users, days, seed, change_at, progress or (lambda step, done: None))
         partial.chmod(0o755)  # mkdtemp's folders are private
         _replace(out, partial)
     finally:
@@ -99,7 +105,12 @@ def simulate(
 
 
 def _write_shop(
-    folder: Path, user_count: int, days: int, seed: int, progress: Callable[[str, float], None]
+    folder: Path,
+    user_count: int,
+    days: int,
+    seed: int,
+    change_at: int | None,
+    progress: Callable[[str, float], None],
 ) -> Manifest:
     import numpy as np
 
@@ -115,6 +126,8 @@ def _write_shop(
         world.make_items(user_count, days, np.random.default_rng((seed, 1))),
         world.make_users(user_count, days, np.random.default_rng((seed, 2))),
     )
+    if change_at is not None:
+        users, calendar = world.change(users, calendar, change_at)
     sessions, history = lives.live(
         users, calendar, days=days, rng=np.random.default_rng((seed, 3)), progress=step("living")
     )
@@ -152,6 +165,7 @@ def _write_shop(
         quarantine=kinds.quarantine,
         late=kinds.late,
         missing=kinds.missing,
+        change_at=change_at,
     )
     (folder / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
     return manifest

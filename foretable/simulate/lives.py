@@ -86,7 +86,7 @@ def live(
         sessions[arrives] = 1
         active = np.flatnonzero(sessions)
         active_state = now[active]
-        chance = -np.expm1(-users.urge[active] * urge_of[active_state] * calendar.urge[day])
+        chance = -np.expm1(-users.urge_on(day)[active] * urge_of[active_state] * calendar.urge[day])
         purchases = rng.binomial(sessions[active], chance)
         rows.append((active, sessions[active], purchases, active_state.copy(), chance, mission[active]))
         # The draw that decides the move: how many thresholds of the state's row it passes.
@@ -155,7 +155,6 @@ def _truth_of_chunk(
     users: Users, calendar: Calendar, history: Array, first_event: Array, chunk: slice
 ) -> Iterator[tuple[Array, Array, Array, Array]]:
     rate = STATE_RATE[:, None] * users.rate[chunk]  # (states, users)
-    urge = STATE_URGE[:, None] * users.urge[chunk]
     hazard = np.minimum(STATE_HAZARD[:, None] * users.mortality[chunk], 0.5)
     known = first_event[chunk]
     # Per day: the probability of a quiet day, alive; (days, states, users). One minus the hazard is folded in.
@@ -165,6 +164,7 @@ def _truth_of_chunk(
     no_event = np.empty((total, *rate.shape))
     for day in range(total):
         sessions = rate * calendar.traffic[day]
+        urge = STATE_URGE[:, None] * users.urge_on(day)[chunk]
         np.exp(-sessions, out=no_event[day])
         np.exp(sessions * np.expm1(-urge * calendar.urge[day]), out=no_purchase[day])
     no_event *= staying

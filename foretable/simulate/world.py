@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -33,6 +33,7 @@ EXISTING_SHARE = 0.60  # of users, registered before the first day
 SESSION_RATE = (0.048, 1.15)  # sessions per day of a browsing user: median, sigma of the log
 URGE = (0.15, 1.35)  # purchases per session of a user at urge 1: median, sigma of the log
 MORTALITY = (2.0, 0.2)  # of the log of a user's hazard relative to others: slope in the log rate, sigma
+CHANGED_TRAFFIC = 0.3  # in a shop that changes, from that day on
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,13 @@ class Users:
     device: Array  # mostly used
     taste: Array  # (users, 2), against a brand's style
     profile: dict[str, Array]  # columns of the users table, as codes
+    changed: tuple[int, Array] | None = None  # from this day on the urge is another
+
+    def urge_on(self, day: int) -> Array:
+        """The urge to buy on a day, of each user."""
+        if self.changed is not None and day >= self.changed[0]:
+            return self.changed[1]
+        return self.urge
 
 
 def make_calendar(days: int, rng: np.random.Generator) -> Calendar:
@@ -161,6 +169,15 @@ def make_users(count: int, days: int, rng: np.random.Generator) -> Users:
         taste=rng.standard_normal((count, 2)),
         profile=_make_profile(budget_score, rate_score, rng),
     )
+
+
+def change(users: Users, calendar: Calendar, day: int) -> tuple[Users, Calendar]:
+    """The world of a shop whose behaviour changes: from `day` on less traffic, and whoever was keen to buy is not.
+
+    Each urge is mirrored at the median, so that as many users as before are as keen as before.
+    """
+    traffic = np.where(np.arange(len(calendar.traffic)) >= day, CHANGED_TRAFFIC * calendar.traffic, calendar.traffic)
+    return replace(users, changed=(day, URGE[0] ** 2 / users.urge)), replace(calendar, traffic=traffic)
 
 
 def _make_profile(budget_score: Array, rate_score: Array, rng: np.random.Generator) -> dict[str, Array]:
