@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foretable import options
+from foretable.export import export
 from foretable.features import features
 from foretable.lifecycle import compare, promote, retire, rollback, shadow, versions
 from foretable.load.command import load
@@ -273,7 +274,7 @@ def init(folder: Path, name: str | None) -> None:
     )
 
 
-for command in (load, features, sql, predictions, report, versions, promote, rollback, compare, shadow, retire):
+for command in (load, features, sql, predictions, report, versions, promote, rollback, compare, shadow, retire, export):
     main.add_command(command)
 
 

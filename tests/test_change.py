@@ -12,7 +12,7 @@ from tests.conftest import DBT_PROJECT, run_dbt
 
 CHANGE_AT = 217  # 2025-08-06
 FIRST, UNCHANGED, CHANGED = "2025-07-01", "2025-08-05", "2025-09-16"
-"""The days whose midnight ends the log of a build. Each is the day after one of the weekly grid, 35 and 42 days apart."""
+"""The days whose midnight ends the log of a build, each the day after one of the weekly grid."""
 
 PREDICTION = """
 {{{{ config(

@@ -11,7 +11,20 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = ["ibis_features", "models_ml", "udfs", "foretable"]
 """Each may import itself and those before it."""
-HEAVY = ["dbt", "tensorflow", "keras", "xgboost", "duckdb", "ibis", "numpy", "pandas", "pyarrow", "rich", "matplotlib"]
+HEAVY = [
+    "dbt",
+    "tensorflow",
+    "keras",
+    "xgboost",
+    "duckdb",
+    "ibis",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "rich",
+    "matplotlib",
+    "mlflow",
+]
 FORBIDDEN_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 UNPICKLING = {"read_pickle", "to_pickle", "load_model", "unsafe_load", "full_load", "allow_pickle=True"}
