@@ -106,18 +106,28 @@ def test_outcomes_judge_a_shadow_too_and_compare_shows_both(con: duckdb.DuckDBPy
     assert f"{realised[1][1] - realised[0][1]:+.4f}" in lines[0]
 
 
+@pytest.mark.parametrize(
+    ("select", "fault"),
+    [
+        ("select * exclude (noise) from fixed", "reads features that the SELECT no longer returns (noise)"),
+        (
+            "select * replace ('n' || heat as heat) from fixed",
+            "reads features that have another type now (heat: DOUBLE, now VARCHAR)",
+        ),
+    ],
+)
 def test_a_shadow_that_cannot_score_is_named_and_what_serves_goes_on(
-    con: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+    con: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch, select: str, fault: str
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr("udfs.shadow.say", said.append)
     with_a_candidate(con)
     start(con, "test", 2)
-    assert predict(con, "select * exclude (noise) from fixed", promote="always") is None
+    assert predict(con, select, promote="always") is None
     assert served(con) == (3, {3})
     assert logged(con)[2:] == [(3, False, "05-31", 120)]
     assert len(said) == 1
-    assert "version 2 of 'test' reads features that the SELECT no longer returns (noise)" in said[0]
+    assert f"version 2 of 'test' {fault}" in said[0]
     assert "`foretable shadow test 2 --stop` ends it" in said[0]
 
 

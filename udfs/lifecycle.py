@@ -155,12 +155,18 @@ def compare(con: duckdb.DuckDBPyConnection, prediction: str, one: int, other: in
 def able_to_score(
     con: duckdb.DuckDBPyConnection, prediction: str, version: RegisteredVersion, examples: str
 ) -> FittedModel:
-    """A version's model; raises ConfigError where the examples, a quoted relation, lack a feature that it reads."""
-    columns = {name for name, *_ in con.execute(f"describe {examples}").fetchall()}
+    """A version's model; raises ConfigError where the examples, a quoted relation, lack what it reads, as it was."""
+    columns = {name: kind for name, kind, *_ in con.execute(f"describe {examples}").fetchall()}
     if gone := [name for name in version.schema.names if name not in columns]:
         raise ConfigError(
             f"version {version.version} of '{prediction}' reads features that the SELECT no longer returns "
             f"({', '.join(gone)}); it cannot score today's rows"
+        )
+    if changed := [feature for feature in version.schema.features if columns[feature.name] != feature.sql_type]:
+        kinds = ", ".join(f"{feature.name}: {feature.sql_type}, now {columns[feature.name]}" for feature in changed)
+        raise ConfigError(
+            f"version {version.version} of '{prediction}' reads features that have another type now ({kinds}); "
+            "it cannot score today's rows"
         )
     return unpack(read_artifact(con, prediction, version.version), expected_sha256=version.sha256)
 

@@ -57,7 +57,8 @@
     {%- if node.config.materialized == 'prediction' -%}
         {%- set prediction = node.alias.removeprefix('pred__') -%}
     {%- endif -%}
-    {{- return(relation ~ ".prediction = '" ~ prediction ~ "'" if prediction else 'true') -}}
+    {%- if not prediction -%}{{- return('true') -}}{%- endif -%}
+    {{- return(relation ~ ".prediction = '" ~ (prediction | replace("'", "''")) ~ "'") -}}
 {% endmacro %}
 
 
