@@ -67,10 +67,11 @@ def read_version(con: duckdb.DuckDBPyConnection, prediction: str, version: int |
         key,
     )
     counts = {name: str(model[name]) for name in ("train_rows", "validate_rows", "test_rows")}
+    found = {"params": json.loads(model["params"] or "{}")}  # what a search has found is not in the config
     return ExportedVersion(
         prediction=prediction,
         version=version,
-        params={**dict(_flat(json.loads(model["config"]))), **counts},
+        params={**dict(_flat(json.loads(model["config"]))), **dict(_flat(found)), **counts},
         metrics={name: value for row in rows for name, value in _named(row) if not math.isnan(value)},
         tags={
             "foretable.prediction": prediction,
