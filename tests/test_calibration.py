@@ -202,6 +202,7 @@ def test_a_registry_of_before_gets_the_columns_and_keeps_its_rows(stateful: Path
     with duckdb.connect(str(warehouse)) as con:
         con.execute(f"attach '{stateful}' as given (read_only); copy from database given to old; detach given")
         con.execute("alter table foretable.prediction_log drop raw_score")
+        con.execute("alter table foretable.prediction_log drop is_shadow")
         con.execute("insert into foretable.prediction_log values ('r', 'p', 1, 'user_id', 'u', 0.5, now(), now())")
         con.execute("drop view foretable.versions")
         con.execute("alter table foretable.models drop threshold")
@@ -214,7 +215,8 @@ def test_a_registry_of_before_gets_the_columns_and_keeps_its_rows(stateful: Path
     run = run_dbt("run", "--select", "contract__events", warehouse=warehouse, data=tmp_path / "data")
     assert run.code == 0, run.output
     with duckdb.connect(str(warehouse), read_only=True) as con:
-        assert con.execute("select score, raw_score from foretable.prediction_log").fetchall() == [(0.5, None)]
+        logged = con.execute("select score, raw_score, is_shadow from foretable.prediction_log").fetchall()
+        assert logged == [(0.5, None, False)]
         kept = con.execute("select threshold, is_chosen from foretable.confusion order by threshold").fetchall()
         assert kept == [(0.3, True), (0.5, False)]
         assert "is_best_f1" not in [name for name, *_ in con.execute("describe foretable.confusion").fetchall()]
