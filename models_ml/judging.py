@@ -98,6 +98,7 @@ def judge(
             drawn["cost_curve"] = cost_curve(labels, scores, rule)
         for table, rows in drawn.items():
             pictures.setdefault(table, []).extend((split, row) for row in rows)
+    assert thresholds is not None
     if HOLDOUT in parts:
         unseen = judge_part(con, fitted, spec, train, parts[HOLDOUT], thresholds=thresholds, truth=truth)
         metrics += [(HOLDOUT, scored_by, metric) for scored_by, metric in unseen.metrics]

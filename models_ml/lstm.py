@@ -9,6 +9,7 @@ from typing import Any
 from ibis_features import ConfigError, Examples, FeatureSchema
 from models_ml.inputs import InputEncoding
 from models_ml.network import (
+    LOSS_BOUNDS,
     LOSS_PARAMS,
     NetworkModel,
     embedded,
@@ -45,6 +46,7 @@ BOUNDS: Bounds = {
     "epochs": (1, 1000),
     "patience": (1, 1000),
     "max_rows": (100, 10_000_000),
+    **LOSS_BOUNDS,
 }
 SPACE: Mapping[str, Mapping[str, Any]] = {
     "units": {"low": 16, "high": 128, "log": True},

@@ -6,6 +6,7 @@ from typing import Any
 from ibis_features import ConfigError, Examples, FeatureSchema
 from models_ml.inputs import InputEncoding
 from models_ml.network import (
+    LOSS_BOUNDS,
     LOSS_PARAMS,
     NetworkModel,
     embedded,
@@ -40,6 +41,7 @@ BOUNDS: Bounds = {
     "epochs": (1, 1000),
     "patience": (1, 1000),
     "max_rows": (100, 10_000_000),
+    **LOSS_BOUNDS,
 }
 SPACE: Mapping[str, Mapping[str, Any]] = {
     "units": {"low": 32, "high": 256, "log": True},

@@ -36,7 +36,7 @@ LOSS_PARAMS: Mapping[str, Any] = {
     "loss": "log_loss",
     "gamma": 2.0,  # of the focal loss alone
 }
-GAMMA: tuple[float, float] = (0.0, 10.0)
+LOSS_BOUNDS: Bounds = {"gamma": (0.0, 10.0)}
 
 DECAY = 0.4
 """The learning rate is multiplied by this after every epoch that does not improve on the best one."""
@@ -181,7 +181,7 @@ class NetworkModel:
 
 
 def _check_loss(family: str, params: Mapping[str, Any], bounds: Bounds) -> None:
-    check_params(family, params, {**bounds, "gamma": GAMMA})
+    check_params(family, params, bounds)
     if params["loss"] not in LOSSES:
         raise ConfigError(f"unknown params.loss {params['loss']!r} for '{family}'; known: {', '.join(LOSSES)}")
 
