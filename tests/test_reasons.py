@@ -210,7 +210,8 @@ def test_a_network_has_reasons_and_importances_too(con: duckdb.DuckDBPyConnectio
         f"select *, list_transform(range(1 + heat::int), i -> i::double) as steps, "
         f"list_transform(range(1 + heat::int), i -> 'k' || i % 3) as kinds from ({SELECT})"
     )
-    config = {"model": "lstm", "params": {"units": 4, "dense_units": 4, "epochs": 2}, "reasons": 3}
+    params = {"units": 4, "dense_units": 4, "epochs": 2}
+    config = {"model": "lstm", "params": params, "calibrate": None, "reasons": 3}
     assert predict(con, select, **config, promote="always") is None
     udfs.register(con)
     methods = con.execute("select distinct method from foretable.importances where version = 2 order by all").fetchall()

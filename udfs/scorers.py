@@ -70,7 +70,7 @@ def create_row_macros(cursor: duckdb.DuckDBPyConnection, *, explainers: bool = T
 
     A macro over hundreds of features takes 10 ms: without `explainers` there are half as many.
     """
-    database, instance = _current_database(cursor), _instance(cursor)
+    database, instance = current_database(cursor), _instance(cursor)
     instance.remember(cursor)
     created = []
     for model in _serving(cursor, None):
@@ -180,7 +180,7 @@ class _Slot:
 
     def answered(self, *columns: pa.ChunkedArray) -> pa.Array:
         """Called by DuckDB with at most 2,048 rows, from several threads."""
-        arrays = [_one_array(column, kind.type) for column, kind in zip(columns, self.types, strict=True)]
+        arrays = [one_array(column, kind.type) for column, kind in zip(columns, self.types, strict=True)]
         batch = pa.RecordBatch.from_arrays(arrays, schema=self.types)
         return self.answer.of(self.loaded(), batch)
 
@@ -250,7 +250,7 @@ def _serving(con: duckdb.DuckDBPyConnection, predictions: Sequence[str] | None) 
 
 
 def _register(con: duckdb.DuckDBPyConnection, model: ActiveModel, *, reserved: set[str]) -> list[str]:
-    database, instance = _current_database(con), _instance(con)
+    database, instance = current_database(con), _instance(con)
     instance.remember(con)
 
     def read_model(cursor: duckdb.DuckDBPyConnection) -> FittedModel:
@@ -389,7 +389,7 @@ def _instance(con: duckdb.DuckDBPyConnection) -> _Instance:
             cursor.close()
 
 
-def _current_database(con: duckdb.DuckDBPyConnection) -> str:
+def current_database(con: duckdb.DuckDBPyConnection) -> str:
     row = con.execute("select current_database()").fetchone()
     assert row is not None
     return row[0]
@@ -409,6 +409,6 @@ def _readings(features: tuple[Feature, ...]) -> list[tuple[str, str, int]]:
     return [(feature.name, feature.role, feature.width) for feature in features]
 
 
-def _one_array(column: pa.ChunkedArray | pa.Array, kind: pa.DataType) -> pa.Array:
+def one_array(column: pa.ChunkedArray | pa.Array, kind: pa.DataType) -> pa.Array:
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return array if array.type == kind else array.cast(kind)  # a cast that changes nothing costs as much as any

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import duckdb
+import pyarrow as pa
 
 from ibis_features import ConfigError, Examples
 from ibis_features.catalog import descriptions_of, read_manifest
@@ -13,13 +14,15 @@ from models_ml.registry import threshold_of
 from models_ml.spec import PredictionSpec
 from models_ml.thresholds import Capacity, parse_threshold
 from models_ml.trainer import FittedModel
-from udfs.answers import MARGIN, explanation
+from udfs.answers import MARGIN, REASONS, explanation
+from udfs.bulk import KEY, Answers, answered
 from udfs.calibration_sql import score_sql
-from udfs.scorers import create_scorer, drop_scorer, identifier
+from udfs.scorers import identifier
 from udfs.trees_sql import compile_sql, drop_sql, trees_of
 
 PARITY_ROWS = 2_000
 SCORED = "temp.main.foretable_scored"
+BATCH = "foretable_batch"
 SCORE_COLUMNS = ("version", "score", "score_rank", "score_decile", "predicted_label", "scored_at", "reasons")
 """What the table of scores has besides the entity and as_of."""
 
@@ -76,44 +79,41 @@ def log_shadow_scores(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: 
 
 def _score(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedModel) -> int:
     """Score the rows of the newest snapshot into a temporary table; return their number."""
-    scorer, explainer = (f"foretable_new{part}__{scoring.prediction}" for part in ("", "_reasons"))
-    explained = listed = ""
+    entity, as_of = identifier(scoring.entity), identifier(scoring.as_of)
+    listed = f", null::{REASONS} as reasons" if scoring.reasons else ""
+    con.execute(
+        f"create or replace temp table {SCORED} as "
+        f"select {entity} as entity_id, null::float as score, null::float as raw_score, {as_of} as as_of{listed} "
+        f"from {scoring.examples} limit 0"
+    )
+    # The model runs once for each row: both scores are made of its log-odds.
+    insert = f"""
+        insert into {SCORED} by name
+        select
+            {KEY} as entity_id,
+            {score_sql(calibration_of(fitted), "margin")} as score,
+            {score_sql(None, "margin")} as raw_score,
+            timestamp '{scoring.newest}' as as_of
+            {", reasons" if scoring.reasons else ""}
+        from {BATCH}
+    """
+    condition = f"examples.{as_of} = timestamp '{scoring.newest}'"
+    answers = _answers(con, scoring, fitted)
+    for batch in answered(con, scoring.examples, condition, scoring.entity, fitted.schema, answers):
+        con.register(BATCH, pa.Table.from_batches([batch]))
+        con.execute(insert)
+        con.unregister(BATCH)
+    return row_count(con, SCORED)
+
+
+def _answers(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedModel) -> Answers:
+    """The log-odds of the model, and as many reasons as are wanted."""
+    answers = {"margin": MARGIN}
     if scoring.reasons:
         check_reasons(fitted)
         described = descriptions_of(read_manifest(con), f"pred__{scoring.prediction}")
-        answer = explanation(lambda: described, most=scoring.reasons)
-        create_scorer(con, explainer, fitted.schema, lambda: fitted, answer)
-        explained, listed = f", {identifier(explainer)}(examples) as reasons", ", reasons"
-    create_scorer(con, scorer, fitted.schema, lambda: fitted, MARGIN)
-    entity, as_of = identifier(scoring.entity), identifier(scoring.as_of)
-    try:
-        # The model runs once for each row: both scores are made of its log-odds.
-        con.execute(
-            f"""
-            create or replace temp table {SCORED} as
-            with margins as (
-                select
-                    examples.{entity} as entity_id,
-                    {identifier(scorer)}(examples) as margin,
-                    examples.{as_of} as as_of
-                    {explained}
-                from {scoring.examples} as examples
-                where examples.{as_of} = timestamp '{scoring.newest}'
-            )
-
-            select
-                entity_id,
-                {score_sql(calibration_of(fitted), "margin")} as score,
-                {score_sql(None, "margin")} as raw_score,
-                as_of
-                {listed}
-            from margins
-            """
-        )
-    finally:
-        drop_scorer(con, scorer)
-        drop_scorer(con, explainer)
-    return row_count(con, SCORED)
+        answers["reasons"] = explanation(lambda: described, most=scoring.reasons)
+    return lambda batch: {name: answer.of(fitted, batch) for name, answer in answers.items()}
 
 
 def _write_target(con: duckdb.DuckDBPyConnection, scoring: Scoring, rows: int) -> None:

@@ -1,0 +1,67 @@
+"""Score many rows at once.
+
+A function in SQL is given 2,048 rows a call, and each call costs a model something. Here rows are read as a stream of
+larger Arrow batches, and as many of them are in work at a time as DuckDB has threads.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import duckdb
+import pyarrow as pa
+
+from ibis_features import FeatureSchema
+from models_ml.encoding import empty_batch
+from udfs.scorers import current_database, identifier, one_array, readable
+
+ROWS_PER_BATCH = 32_768
+KEY = "__entity"
+
+Answers = Callable[[pa.RecordBatch], Mapping[str, pa.Array]]
+"""What a model says of a batch of its features: columns by name, one value a row."""
+
+
+def answered(
+    con: duckdb.DuckDBPyConnection, relation: str, condition: str, entity: str, schema: FeatureSchema, answers: Answers
+) -> Iterator[pa.RecordBatch]:
+    """The answers for the rows of a relation for which the condition holds, each beside its entity as text in `KEY`.
+
+    The rows are read on a cursor of their own: they have to be committed, and `con` may write between two batches.
+    """
+    features = "".join(f", {readable(f'examples.{identifier(f.name)}', f)}" for f in schema.features)
+    threads = con.execute("select current_setting('threads')").fetchone()
+    types = empty_batch(schema).schema
+
+    def answer(batch: pa.RecordBatch) -> pa.RecordBatch:
+        arrays = [one_array(column, kind.type) for column, kind in zip(batch.columns[1:], types, strict=True)]
+        found = answers(pa.RecordBatch.from_arrays(arrays, schema=types))
+        return pa.RecordBatch.from_pydict({KEY: batch.column(0), **found})
+
+    cursor = con.cursor()
+    try:
+        cursor.execute(f"use {identifier(current_database(con))}")
+        rows = cursor.execute(
+            f"select examples.{identifier(entity)}::varchar{features} from {relation} as examples where {condition}"
+        ).to_arrow_reader(ROWS_PER_BATCH)
+        assert threads is not None
+        with ThreadPoolExecutor(max_workers=int(threads[0])) as pool:
+            yield from _in_turn(pool, answer, rows, ahead=int(threads[0]) + 1)
+    finally:
+        cursor.close()
+
+
+def _in_turn(
+    pool: ThreadPoolExecutor,
+    work: Callable[[pa.RecordBatch], pa.RecordBatch],
+    batches: Iterator[pa.RecordBatch],
+    ahead: int,
+) -> Iterator[pa.RecordBatch]:
+    """The results in the order of the batches, with so many of them in work at most."""
+    waiting: deque[Future[pa.RecordBatch]] = deque()
+    for batch in batches:
+        waiting.append(pool.submit(work, batch))
+        if len(waiting) == ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
