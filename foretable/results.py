@@ -223,7 +223,7 @@ def version_summary(row: dict[str, Any]) -> dict[str, Any]:
     """A version: does it serve, and how good is it?"""
     return {
         "version": row["version"],
-        "status": f"{row['status']}, shadow" if row["shadow_since"] else row["status"],
+        "status": f"{row['status']}, shadow" if row.get("shadow_since") else row["status"],
         "model": row["model"],
         "trained at": _day(row["trained_at"], 16),
         "train rows": f"{row['train_rows']:,}",
