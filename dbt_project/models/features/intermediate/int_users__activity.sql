@@ -13,8 +13,8 @@ with snapshots as (
 ),
 
 daily as (
-    select * from {{ ref('int_users__daily') }} as daily
-    where {{ in_bucket('daily.user_id') }}
+    select * from {{ ref('int_users__daily') }}
+    where {{ in_bucket('user_id') }}
 ),
 
 {{ windowed(

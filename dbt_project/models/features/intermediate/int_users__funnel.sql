@@ -17,8 +17,8 @@ journeys as (
         true as is_settled,
         occurred_on as known_on,
         {{ end_of_time() }} as hidden_on
-    from {{ ref('int_users__journeys') }} as journeys
-    where {{ in_bucket('journeys.user_id') }}
+    from {{ ref('int_users__journeys') }}
+    where {{ in_bucket('user_id') }}
     union all by name
     select
         * exclude (as_of),

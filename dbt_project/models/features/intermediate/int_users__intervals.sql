@@ -26,8 +26,8 @@ gaps as (
         true as is_settled,
         occurred_on as known_on,
         {{ end_of_time() }} as hidden_on
-    from {{ ref('int_users__gaps') }} as gaps
-    where {{ in_bucket('gaps.user_id') }}
+    from {{ ref('int_users__gaps') }}
+    where {{ in_bucket('user_id') }}
     union all by name
     select
         * exclude (as_of),

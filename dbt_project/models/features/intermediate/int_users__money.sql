@@ -9,8 +9,8 @@ with snapshots as (
 ),
 
 days as (
-    select * from {{ ref('int_users__purchase_days') }} as days
-    where {{ in_bucket('days.user_id') }}
+    select * from {{ ref('int_users__purchase_days') }}
+    where {{ in_bucket('user_id') }}
 ),
 
 {{ windowed('snapshots', 'days', ['user_id'], sums={

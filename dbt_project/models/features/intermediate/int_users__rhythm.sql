@@ -20,8 +20,8 @@ tiles as (
         {{- ',' if not loop.first }}
         case when isodow(occurred_on) = {{ loop.index }} then event_count else 0 end as {{ weekday }}_count
         {%- endfor %}
-    from {{ ref('int_users__hours') }} as hours
-    where {{ in_bucket('hours.user_id') }}
+    from {{ ref('int_users__hours') }}
+    where {{ in_bucket('user_id') }}
 ),
 
 {{ windowed('snapshots', 'tiles', ['user_id'], sums=sums, windows=profile_windows()) }},

@@ -18,8 +18,8 @@ queries as (
         occurred_on,
         occurred_on as known_on,
         hidden_on
-    from {{ ref('int_users__queries') }} as queries
-    where {{ in_bucket('queries.user_id') }}
+    from {{ ref('int_users__queries') }}
+    where {{ in_bucket('user_id') }}
     union all by name
     select
         user_id,
@@ -41,8 +41,8 @@ topics as (
         occurred_on,
         occurred_on as known_on,
         {{ end_of_time() }} as hidden_on
-    from {{ ref('int_users__topics') }} as topics
-    where {{ in_bucket('topics.user_id') }}
+    from {{ ref('int_users__topics') }}
+    where {{ in_bucket('user_id') }}
     union all by name
     select
         user_id,

@@ -20,8 +20,8 @@ sessions as (
     select
         *,
         true as is_settled
-    from {{ ref('int_users__session_days') }} as session_days
-    where {{ in_bucket('session_days.user_id') }}
+    from {{ ref('int_users__session_days') }}
+    where {{ in_bucket('user_id') }}
     union all by name
     select
         user_id,

@@ -17,8 +17,8 @@ sights as (
         occurred_on,
         occurred_on as known_on,
         {{ end_of_time() }} as hidden_on
-    from {{ ref('int_users__sights') }} as sights
-    where thing in ('category', 'brand') and {{ in_bucket('sights.user_id') }}
+    from {{ ref('int_users__sights') }}
+    where thing in ('category', 'brand') and {{ in_bucket('user_id') }}
     {%- for thing, column in {'category': 'category_id', 'brand': 'brand'}.items() %}
     union all by name
     select

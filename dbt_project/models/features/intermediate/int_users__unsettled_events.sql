@@ -1,5 +1,5 @@
--- One row an unsettled snapshot and event that it saw. What is computed of such snapshots reads these rows instead of the
--- whole log.
+-- One row an unsettled snapshot and event that it saw. What is computed of such snapshots reads these rows instead of
+-- the whole log.
 -- depends_on: {{ ref('int_snapshots__grid') }}
 {{ config(materialized='grown') }}
 

@@ -9,8 +9,8 @@ with snapshots as (
 ),
 
 reviews as (
-    select * from {{ ref('int_reviews__known') }} as reviews
-    where {{ in_bucket('reviews.user_id') }}
+    select * from {{ ref('int_reviews__known') }}
+    where {{ in_bucket('user_id') }}
 ),
 
 tiles as (

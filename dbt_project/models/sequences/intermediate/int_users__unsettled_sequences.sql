@@ -10,10 +10,10 @@
 {{ replaces_unsettled() }}
 {%- endif %}
 with events as (
-    select * from {{ ref('int_users__unsettled_events') }} as events
+    select * from {{ ref('int_users__unsettled_events') }}
     where
-        {{ in_bucket('events.user_id') }} {%- if is_grown %}
-        and {{ is_looked_at('events.as_of', 'events.user_id') }} {%- endif %}
+        {{ in_bucket('user_id') }} {%- if is_grown %}
+        and {{ is_looked_at('as_of', 'user_id') }} {%- endif %}
 ),
 
 {{ sequences_of('events', ['user_id', 'as_of']) }}
