@@ -1,5 +1,5 @@
--- How good the scores of a snapshot turned out to be: the log joined with the outcomes that are known by now. A view: it
--- is always current.
+-- How good the scores of a snapshot turned out to be: the log joined with the outcomes that are known by now. It is a
+-- view, and so always current.
 with scores as (
     select * from {{ foretable.without_catalog(ref('int_scores__logged')) }}
 ),
