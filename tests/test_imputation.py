@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.conftest import DBT_PROJECT, DbtRun, Shop, run_dbt
+from tests.conftest import DBT_PROJECT, SERVING, DbtRun, Shop, run_dbt
 from tests.pipeline import Pipeline, event
 
 NEWEST = datetime(2025, 5, 1)
@@ -392,7 +392,7 @@ def test_a_prediction_leaves_out_attributes_without_history(tiny_shop: Shop, tmp
     assert attributes <= features(), "the shop says when its users changed"
     with duckdb.connect(str(warehouse)) as con:
         con.execute("update attributes__history set has_history = false where source_table = 'users'")
-    run = run_dbt("run", "--select", "pred__purchase_30d", warehouse=warehouse, data=tiny_shop.data)
+    run = run_dbt("run", "--select", "pred__purchase_30d", warehouse=warehouse, data=tiny_shop.data, variables=SERVING)
     assert run.code == 0, run.output[-3000:]
     assert "of which the source keeps only the present" in run.output
     assert not attributes & features()
