@@ -30,6 +30,9 @@ TRAINERS = {
     "mlp": "models_ml.mlp",
     "lstm": "models_ml.lstm",
 }
+READS_SEQUENCES = ("lstm",)
+TOGETHER = " + "
+"""Stands between the members in the name of an ensemble: `xgboost + mlp`."""
 
 
 class FittedModel(Protocol):
@@ -96,6 +99,15 @@ class Trainer(Protocol):
         """Build a fitted model from the parts of its `dump`; raises ArtifactError where they do not fit."""
 
 
+def families(model: str) -> tuple[str, ...]:
+    """The families of a model: one, or all members of an ensemble.
+
+    >>> families("xgboost + mlp")
+    ('xgboost', 'mlp')
+    """
+    return tuple(model.split(TOGETHER))
+
+
 def trainer(name: str) -> Trainer:
     """The module of a model family, imported now and not before (TensorFlow takes seconds)."""
     if name not in TRAINERS:
@@ -126,7 +138,18 @@ def fit_of(name: str) -> Callable[..., FittedModel]:
 
 
 def merged_params(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The family's defaults with `params` over them; raises ConfigError on a key the family does not know."""
+    """The family's defaults with `params` over them; raises ConfigError on a key the family does not know.
+
+    Those of an ensemble are by member: `{'xgboost': {...}, 'mlp': {...}}`.
+    """
+    if len(members := families(name)) > 1:
+        odd = [key for key, given in params.items() if key not in members or not isinstance(given, Mapping)]
+        if odd:
+            raise ConfigError(
+                f"params of an ensemble are given by member, and {', '.join(odd)} is none with a mapping of its own; "
+                f"known: {', '.join(members)}, as in params={{'{members[0]}': {{…}}}}"
+            )
+        return {member: merged_params(member, params.get(member, {})) for member in members}
     defaults = trainer(name).DEFAULT_PARAMS
     unknown = [key for key in params if key not in defaults]
     if unknown:
