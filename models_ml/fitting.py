@@ -20,12 +20,13 @@ def fit_spec(
     params: Mapping[str, Any] | None = None,
     progress: Progress,
     observe: Observe | None = None,
+    start: FittedModel | None = None,
 ) -> FittedModel:
     """The model trained on `train`, stopped early by `validate` and calibrated on it.
 
     `params` go over the family's own; None stands for those of the spec. With `undersample` early stopping looks at a
     sample, too: the log-loss of a model that has seen few false labels has its least elsewhere on all of them. The
-    calibration takes all validation rows.
+    calibration takes all validation rows. With `start`, a model of this family, the training goes on from it.
     """
     sampled, stopping = (undersampled(part, spec.undersample, seed=spec.seed) for part in (train, validate))
     shift = prior_shift(train, sampled, stopping, spec.class_weight)
@@ -50,5 +51,5 @@ def fit_spec(
         )
     else:
         fit = fit_of(spec.model)
-        fitted = fit(sampled, stopping, params=merged, progress=progress, observe=observe, **settings)
+        fitted = fit(sampled, stopping, params=merged, progress=progress, observe=observe, start=start, **settings)
     return calibrated(fitted, spec.calibrate, validate, prior_shift=shift)

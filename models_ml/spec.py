@@ -33,15 +33,16 @@ class PredictionSpec:
     undersample: the share of the entities whose false labels train. select: leave features out, one step after
     another. tune: search the params. calibrate: how scores become probabilities: 'isotonic', 'platt', or None.
     threshold: from which score on a row is said to be true: 'f1', {'cost': {'false_positive': 1, 'false_negative':
-    5}}, or {'capacity': 1000} or '5%' of a snapshot. retrain: when to train; a mapping says when new rows alone are
-    worth it: {'every': '7 days', 'on_drift': 0.2, 'on_decay': 0.05}. promote: whether a new version serves:
-    when_better than its baselines, always, or never but by hand. seed: of all chance. validate_snapshots,
-    test_snapshots: how many of the newest labelled snapshots judge the model. holdout: the share of the entities that
-    never train, judged apart. recency: the feature whose value alone is a baseline. rfm: the features whose logistic
-    regression is a baseline, None for those of RFM that the SELECT has. truth: relation with the true probabilities
-    of a simulated shop, in a column named as the label. leak_check: refuse a feature that tells the label by itself.
-    include_unversioned: train on attributes of which the source keeps only the present, too. slices: columns by whose
-    values the model is judged apart. reasons: how many of the strongest reasons stand beside each score; 0 for none.
+    5}}, or {'capacity': 1000} or '5%' of a snapshot. warm_start: new snapshots go on from the version that serves.
+    retrain: when to train; a mapping says when new rows alone are worth it: {'every': '7 days', 'on_drift': 0.2,
+    'on_decay': 0.05}. promote: whether a new version serves: when_better than its baselines, always, or never but by
+    hand. seed: of all chance. validate_snapshots, test_snapshots: how many of the newest labelled snapshots judge the
+    model. holdout: the share of the entities that never train, judged apart. recency: the feature whose value alone
+    is a baseline. rfm: the features whose logistic regression is a baseline, None for those of RFM that the SELECT
+    has. truth: relation with the true probabilities of a simulated shop, in a column named as the label. leak_check:
+    refuse a feature that tells the label by itself. include_unversioned: train on attributes of which the source
+    keeps only the present, too. slices: columns by whose values the model is judged apart. reasons: how many of the
+    strongest reasons stand beside each score; 0 for none.
     """
 
     entity: str
@@ -59,6 +60,7 @@ class PredictionSpec:
     undersample: float | None = None
     calibrate: str | None = "platt"
     threshold: str | Mapping[str, Any] = "f1"
+    warm_start: bool = False
     retrain: str | Mapping[str, Any] = "when_changed"
     promote: str = "when_better"
     seed: int = 7
@@ -104,7 +106,7 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
     holdout = config.get("holdout", 0.1)
     is_share = isinstance(holdout, float) and 0 < holdout < 1
     _check(config, "holdout", holdout is None or is_share, "a share between 0 and 1")
-    for key in ("leak_check", "include_unversioned"):
+    for key in ("leak_check", "include_unversioned", "warm_start"):
         _check(config, key, isinstance(config.get(key, True), bool), "true or false")
     _check(config, "params", isinstance(config.get("params") or {}, Mapping), "a mapping of settings")
     columns = {key: config.get(key) or [] for key in ("exclude", "slices")}
@@ -123,6 +125,7 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
     _choice(config, "calibrate", CALIBRATE)
     _check_share(config)
     _check_probabilities(config, model)
+    _check_warm_start(config, model)
     parse_threshold(config.get("threshold", "f1"))
     lists = {key: tuple(dict.fromkeys(names)) for key, names in columns.items()}
     parsed = {
@@ -179,6 +182,18 @@ def _check_probabilities(config: Mapping[str, Any], model: str) -> None:
         )
     if config.get("ensemble") == "vote":
         raise ConfigError("shares of votes are no probabilities; give calibrate='platt' or 'isotonic'")
+
+
+def _check_warm_start(config: Mapping[str, Any], model: str) -> None:
+    if not config.get("warm_start"):
+        return
+    if len(families(model)) > 1:
+        raise ConfigError("warm_start goes on with one trainer's model, not with an ensemble; leave it out")
+    if config.get("calibrate", "platt") is None and (config.get("class_weight") or config.get("undersample")):
+        raise ConfigError(
+            "warm_start mixes what class_weight and undersample do at different times; give calibrate='platt' or "
+            "'isotonic', which takes it off on the way"
+        )
 
 
 def _check_policy(policy: Mapping[str, Any]) -> None:

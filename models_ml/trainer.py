@@ -92,8 +92,12 @@ class Trainer(Protocol):
         class_weight: str | None,
         progress: Progress,
         observe: Observe | None = None,
+        start: Any = None,
     ) -> FittedModel:
-        """Train with early stopping on `validate`. `params` are already merged over DEFAULT_PARAMS."""
+        """Train with early stopping on `validate`. `params` are already merged over DEFAULT_PARAMS.
+
+        start: a model of this family over the same features that the training goes on from, with its encoding.
+        """
 
     def load(self, parts: Mapping[str, bytes], schema: FeatureSchema) -> FittedModel:
         """Build a fitted model from the parts of its `dump`; raises ArtifactError where they do not fit."""
