@@ -127,6 +127,7 @@ def test_a_warm_start_that_is_worse_gives_way_to_the_full_retrain(con: duckdb.Du
     grow(con, 5, is_inverted=True)
     assert predict(con, SELECT, **WARM) is None
     grow(con, 7)
+    con.execute(f"update shop set bought = not bought where as_of in ('{DAYS[3]}', '{DAYS[4]}')")
     assert predict(con, SELECT, **WARM) is None
     assert last_run(con)["reason"].endswith(", so the full retrain is taken")
     found = aucs(con, 2)

@@ -188,13 +188,8 @@ def _metric_rows(facts: Facts, split: str) -> list[dict[str, Any]]:
         }
         for metric, (word, unit) in METRIC_WORDS.items()
     ]
-    above = [
-        next(
-            (facts.metrics[key] for lead in (ABOVE, LESS) if (key := (split, lead + name, "roc_auc")) in facts.metrics),
-            None,
-        )
-        for name in _scored_by(facts)
-    ]
+    leads = {name: LESS if name in (FULL, WARM) else ABOVE for name in _scored_by(facts)}
+    above = [facts.metrics.get((split, lead + name, "roc_auc")) for name, lead in leads.items()]
     if any(above):
         rows.append({"word": "the model's lead in ROC AUC", "unit": "above 0 is better", "cells": above})
     return [row for row in rows if any(row["cells"])]
