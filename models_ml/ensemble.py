@@ -132,7 +132,7 @@ def fit_ensemble(
 
     def fit_members(seen: Examples, stops: Examples, said: str = "") -> dict[str, FittedModel]:
         return {
-            name: fit_member(name, *(_rows_of(name, names, rows) for rows in (seen, stops)), _of(progress, said, name))
+            name: fit_member(name, _rows_of(name, names, seen), _rows_of(name, names, stops), _of(progress, said, name))
             for name in names
         }
 
@@ -153,11 +153,12 @@ def fit_ensemble(
 def least_loss_weights(log_odds: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:
     """The weights, at least 0 and 1 in all, whose mean of the log-odds [rows, members] has the least log-loss."""
     from scipy.optimize import minimize
+    from scipy.special import expit
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         mean = log_odds @ weights
-        excess = probabilities(mean).astype(np.float64) - labels
-        return float(np.mean(np.logaddexp(0.0, mean) - labels * mean)), excess @ log_odds / len(labels)
+        value = float(np.mean(np.logaddexp(0.0, mean) - labels * mean))
+        return value, (expit(mean) - labels) @ log_odds / len(labels)
 
     members = log_odds.shape[1]
     found = minimize(

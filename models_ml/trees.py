@@ -240,7 +240,7 @@ def _floats(examples: Examples, columns: tuple[MatrixColumn, ...], weight: float
 
     batches = [_labelled(batch, columns, weight) for batch in examples.batches()]
     whole = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-    return xgboost.DMatrix(**whole, missing=np.nan, nthread=threads)
+    return xgboost.DMatrix(whole["data"], label=whole["label"], weight=whole["weight"], missing=np.nan, nthread=threads)
 
 
 def _labelled(batch: pa.RecordBatch, columns: tuple[MatrixColumn, ...], weight: float) -> dict[str, np.ndarray]:

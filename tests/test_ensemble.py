@@ -294,7 +294,7 @@ def parts(con: duckdb.DuckDBPyConnection) -> tuple[dict[str, bytes], Any]:
         (lambda found: found.pop("mlp__weights.npz"), "a network consists of"),
         (lambda found: found.update({PART: b"{"}), "the ensemble cannot be read"),
         (lambda found: found.update({PART: found[PART].replace(b"vote", b"veto")}), "does not fit its members"),
-        (lambda found: found.update({PART: found[PART].replace(b"0.5", b"Infinity")}), "does not fit its members"),
+        (lambda found: found.update({PART: found[PART].replace(b": 0.0", b": Infinity")}), "does not fit its members"),
         (lambda found: found.update({PART: found[PART].replace(b'"mlp"', b'"lstm"')}), "does not fit its members"),
     ],
 )
