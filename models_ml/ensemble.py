@@ -227,8 +227,10 @@ def _stacked(
 
 
 def _joined(combination: Combination, margins: Sequence[np.ndarray]) -> np.ndarray:
-    weighted = (weight * margin.astype(np.float64) for weight, margin in zip(combination.weights, margins, strict=True))
-    return (combination.intercept + sum(weighted)).astype(np.float32)
+    log_odds = np.full(len(margins[0]), combination.intercept)
+    for weight, margin in zip(combination.weights, margins, strict=True):
+        log_odds += weight * margin.astype(np.float64)
+    return log_odds.astype(np.float32)
 
 
 def _margins(members: Mapping[str, FittedModel], rows: Examples) -> tuple[np.ndarray, np.ndarray]:
