@@ -47,6 +47,16 @@ PARAMS: Mapping[str, Mapping[str, Any]] = {
 NETWORKS = ("mlp", "lstm")
 
 
+VERSION = """
+    insert into foretable.models by name
+    select 'test' as prediction, 1 as version, 'xgboost' as model, 'binary' as kind, 'user_id' as entity,
+        'bought' as label, 30 as horizon_days, '' as fingerprint, '{"threshold": "f1"}' as config, '{}' as feature_schema,
+        '{}' as environment, '{}' as split, 0 as train_rows, 0 as validate_rows, 0 as test_rows, 0.0 as train_seconds,
+        ''::blob as artifact, '' as artifact_sha256, timestamp '2025-01-02' as trained_at, 0.5 as threshold
+"""
+"""A build looks up the threshold of the version that it scores with."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="200,000 users; ends within 10 minutes")
@@ -95,6 +105,7 @@ def prepare(folder: Path, by_family: Mapping[str, int]) -> None:
                 progress=lambda step, share: None,
             )
             (folder / f"{model}.artifact").write_bytes(pack(family, fitted))
+        con.execute(VERSION)
         con.execute("drop table trained_on; checkpoint")
 
 
