@@ -50,9 +50,10 @@ NETWORKS = ("mlp", "lstm")
 VERSION = """
     insert into foretable.models by name
     select 'test' as prediction, 1 as version, 'xgboost' as model, 'binary' as kind, 'user_id' as entity,
-        'bought' as label, 30 as horizon_days, '' as fingerprint, '{"threshold": "f1"}' as config, '{}' as feature_schema,
-        '{}' as environment, '{}' as split, 0 as train_rows, 0 as validate_rows, 0 as test_rows, 0.0 as train_seconds,
-        ''::blob as artifact, '' as artifact_sha256, timestamp '2025-01-02' as trained_at, 0.5 as threshold
+        'bought' as label, 30 as horizon_days, '' as fingerprint, '{"threshold": "f1"}' as config,
+        '{}' as feature_schema, '{}' as environment, '{}' as split, 0 as train_rows, 0 as validate_rows, 0 as test_rows,
+        0.0 as train_seconds, ''::blob as artifact, '' as artifact_sha256, timestamp '2025-01-02' as trained_at,
+        0.5 as threshold
 """
 """A build looks up the threshold of the version that it scores with."""
 
