@@ -76,7 +76,7 @@ def test_an_older_fold_is_what_a_build_of_that_time_would_have_measured(con: duc
         version = 4 - fold
         assert con.execute(
             "select count(*) from foretable.metrics where version = ? and split = 'test'", [version]
-        ).fetchone() == (32,)
+        ).fetchone() == (42,)
         differing = con.execute(
             """
             from (select scored_by, metric, value, lower, upper, row_count from foretable.metrics

@@ -41,7 +41,7 @@ def test_held_out_entities_are_judged_apart_and_are_in_no_other_part(con: duckdb
     ).fetchall()
     assert judged == [("holdout", unseen), ("test", 120 - unseen), ("validate", 120 - unseen)]
     baselines = con.execute("select distinct scored_by from foretable.metrics where split = 'holdout' order by all")
-    assert [row[0] for row in baselines.fetchall()] == ["above_base_rate", "base_rate", "model"]
+    assert [row[0] for row in baselines.fetchall()] == ["above_base_rate", "base_rate", "model", "uncalibrated"]
     assert con.execute("select count(*) from pred__test").fetchone() == (120,), "all are scored"
 
 

@@ -124,7 +124,7 @@ def test_a_build_that_is_killed_at_any_instant_leaves_what_was_there(warehouse: 
     began: dict[str, float] = {}
     for step, at in second:
         began.setdefault(step, at)
-    seconds = {step: began[after] - began[step] for after, step in pairwise(began)}
+    seconds = {step: began[after] - began[step] for step, after in pairwise(began)}
     versions = [2]
     draw = random.Random(7)
     for step in KILLED_AT:
