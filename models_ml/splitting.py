@@ -56,7 +56,7 @@ def undersampled(examples: Examples, share: float | None, *, seed: int) -> Examp
 
     An entity is kept or left out by its MD5 hash with the seed, whichever other entities and snapshots there are.
     """
-    if share is None:
+    if share is None or share == 1:
         return examples
     is_true = examples.table[examples.schema.label].cast("float64") == 1
     return _filtered(examples, is_true | _hash_is_below(examples, share, f"undersample-{seed}"))

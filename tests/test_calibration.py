@@ -286,6 +286,7 @@ def test_undersampling_keeps_all_true_labels_and_whole_entities(rare: dict[str, 
     )
     schema = read_schema(con, "rows", entity="user_id", label="bought", as_of="as_of", exclude=())
     examples = read_examples(connect_backend(con), "rows", schema)
+    assert undersampled(examples, 1, seed=7).rows() == examples.rows()
     kept = undersampled(examples, 0.25, seed=7).table.to_pyarrow().to_pylist()
     everything = examples.table.to_pyarrow().to_pylist()
     assert sum(row["bought"] for row in kept) == sum(row["bought"] for row in everything)
