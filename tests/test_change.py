@@ -65,7 +65,7 @@ def test_a_build_trains_anew_after_a_change_and_not_before(tmp_path: Path) -> No
     shop, data, project, warehouse = (tmp_path / name for name in ("shop", "data", "project", "warehouse.duckdb"))
     simulate(shop, users=1000, days=260, seed=5, change_at=CHANGE_AT)
     shutil.copytree(DBT_PROJECT, project, ignore=shutil.ignore_patterns("target", "logs"))
-    for policy in ("'on_drift': 0.3", "'on_decay': 0.1"):
+    for policy in ("'on_drift': 0.1", "'on_decay': 0.05"):
         name = policy.split("'")[1]
         sql = PREDICTION.format(policy=policy)
         (project / "models" / "predictions" / f"pred__{name}.sql").write_text(sql)
