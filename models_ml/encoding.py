@@ -1,6 +1,6 @@
 """Turn features into numbers for trees. Category vocabularies are fitted on training rows only."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,3 +99,15 @@ def empty_batch(schema: FeatureSchema) -> pa.RecordBatch:
     }
     fields = [pa.field(feature.name, types[feature.role]) for feature in schema.features]
     return pa.RecordBatch.from_pylist([], schema=pa.schema(fields))
+
+
+def feature_batch(columns: Sequence[pa.Array | pa.ChunkedArray], types: pa.Schema) -> pa.RecordBatch:
+    """Columns as SQL hands them over, in the order and with the types of an `empty_batch`."""
+    return pa.RecordBatch.from_arrays(
+        [_one_array(column, kind.type) for column, kind in zip(columns, types, strict=True)], schema=types
+    )
+
+
+def _one_array(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return array if array.type == kind else array.cast(kind)  # a cast that changes nothing costs as much as any

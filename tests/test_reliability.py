@@ -26,7 +26,7 @@ from tests.conftest import ROOT
 from tests.predicting import BINARY, EXAMPLES, fixed, predict, state_of, version_count
 from udfs.lifecycle import roll_back
 from udfs.prediction import build
-from udfs.scorers import identifier
+from udfs.quoting import identifier
 
 # What is written is written in the step called writing.
 KILLED_AT = ("writing", "reading", "writing", "training", "writing", "judging", "writing", "writing")

@@ -12,8 +12,8 @@ import duckdb
 import pyarrow as pa
 
 from ibis_features import FeatureSchema
-from models_ml.encoding import empty_batch
-from udfs.scorers import current_database, identifier, one_array, readable
+from models_ml.encoding import empty_batch, feature_batch
+from udfs.quoting import current_database, identifier, readable
 
 ROWS_PER_BATCH = 32_768
 KEY = "__entity"
@@ -34,8 +34,7 @@ def answered(
     types = empty_batch(schema).schema
 
     def answer(batch: pa.RecordBatch) -> pa.RecordBatch:
-        arrays = [one_array(column, kind.type) for column, kind in zip(batch.columns[1:], types, strict=True)]
-        found = answers(pa.RecordBatch.from_arrays(arrays, schema=types))
+        found = answers(feature_batch(batch.columns[1:], types))
         return pa.RecordBatch.from_pydict({KEY: batch.column(0), **found})
 
     cursor = con.cursor()

@@ -15,7 +15,7 @@ from ibis_features import ConfigError, FeatureSchema
 from models_ml.artifact import FORMAT, LIBRARIES
 from models_ml.registry import ActiveModel
 from models_ml.spec import PredictionSpec
-from udfs.scorers import identifier
+from udfs.quoting import identifier
 from udfs.watching import Watch
 
 TRAIN = ("when_changed", "always", "never")

@@ -27,7 +27,7 @@ from models_ml.judging import entity_codes, scored
 from models_ml.leaks import telling_columns
 from models_ml.spec import parse_spec
 from models_ml.splitting import split_examples
-from udfs.scorers import identifier
+from udfs.quoting import identifier
 
 SHUFFLE_INTERVAL = (0.0005, 0.9995)
 """One clean prediction in a thousand fails by chance."""

@@ -29,7 +29,8 @@ from models_ml.registry import (
 )
 from models_ml.trainer import FittedModel
 from udfs.decision import rows_hash
-from udfs.scorers import identifier, refresh
+from udfs.quoting import identifier
+from udfs.scorers import refresh
 from udfs.serving import Scoring, exists, newest_snapshot, now, publish_sql, write_scores
 from udfs.transactions import transaction
 from udfs.watching import write_drift

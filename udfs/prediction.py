@@ -49,7 +49,8 @@ from models_ml.trainer import FittedModel, Progress, merged_params
 from models_ml.tuning import check_search
 from udfs.decision import Decision, Fingerprint, Request, decide, fingerprint_of, is_copy, rows_hash
 from udfs.progress import report, say
-from udfs.scorers import identifier, refresh
+from udfs.quoting import identifier
+from udfs.scorers import refresh
 from udfs.serving import (
     Scoring,
     check_keys_of_scores,

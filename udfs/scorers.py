@@ -6,7 +6,6 @@ database instance and is seen by all its cursors; a temp macro belongs to one cu
 closes.
 """
 
-import contextlib
 import inspect
 import threading
 import uuid
@@ -23,18 +22,12 @@ from duckdb.func import FunctionNullHandling, PythonUDFType
 from ibis_features import ArtifactError, ConfigError, Feature, FeatureSchema, NotFoundError
 from ibis_features.catalog import descriptions_of, read_manifest
 from models_ml.artifact import unpack
-from models_ml.encoding import empty_batch
+from models_ml.encoding import empty_batch, feature_batch
 from models_ml.registry import ActiveModel, active_models, has_registry, read_artifact
 from models_ml.trainer import FittedModel
 from udfs.answers import SCORE, Answer, explanation
+from udfs.quoting import ARGUMENT_TYPES, check_names, current_database, identifier, literal, readable
 
-ARGUMENT_TYPES = {
-    "number": "FLOAT",
-    "category": "VARCHAR",
-    "embedding": "FLOAT[]",
-    "number_sequence": "FLOAT[]",
-    "category_sequence": "VARCHAR[]",
-}
 INSTANCE = "foretable_instance"
 """A function without arguments that tells which entry of `_instances` belongs to a connection."""
 MODELS_KEPT = 32
@@ -88,60 +81,20 @@ def create_scorer(
     schema: FeatureSchema,
     load: Callable[[], FittedModel],
     answer: Answer = SCORE,
+    *,
+    database: str | None = None,
+    sha256: str | None = None,
+    reserved: set[str] | None = None,
 ) -> None:
-    """Create a scorer, or what else answers, for any model: `load` is called once, by whichever thread scores first.
+    """Create a scorer, or what else answers, for a model: `load` is called once, by whichever thread scores first.
 
-    The UDF is a part of the transaction that is open, and so is the macro. Raises ConfigError on names that SQL
-    cannot tell apart.
+    database: whose prediction it is, so that its scorer is found again; sha256: of the model, which may be loaded
+    already. reserved: folded names that its UDF must not take. The UDF is a part of the transaction that is open, and
+    so is the macro. Raises ConfigError on names that SQL cannot tell apart.
     """
-    slot = _slot(con, name, (None, name), schema, answer, reserved={name.casefold()})
-    slot.serve(load, answer, sha256=None)
+    slot = _slot(con, name, (database, name), schema, answer, reserved=reserved or {name.casefold()})
+    slot.serve(load, answer, sha256)
     _create_macro(con, name, slot)
-
-
-def drop_scorer(con: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Undo `create_scorer` and let go of the model."""
-    instance = _instance(con)
-    for key, slot in list(instance.slots.items()):
-        if slot.owner == (None, name):
-            slot.retire(f"the scorer {name} was dropped")
-            # Where the UDF is another cursor's or was rolled back, its slot stays, retired, for the next of its kind.
-            with contextlib.suppress(
-                duckdb.InvalidInputException, duckdb.CatalogException, duckdb.TransactionException
-            ):
-                con.remove_function(slot.function)
-                del instance.slots[key]
-    with contextlib.suppress(duckdb.TransactionException):  # the transaction failed; the macro goes with it
-        con.execute(f"drop macro if exists temp.main.{identifier(name)}")
-
-
-def identifier(name: str) -> str:
-    """The name quoted for SQL; raises ConfigError on a name that DuckDB cannot hold."""
-    if not name or "\0" in name:
-        raise ConfigError(f"{name!r} cannot be a name in SQL; rename it")
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """The text as a SQL string. A NUL character would end the statement and is spelled out."""
-    return "'" + text.replace("'", "''").replace("\0", "' || chr(0) || '") + "'"
-
-
-def readable(expression: str, feature: Feature) -> str:
-    """A feature cast to what models read, as `Examples.readable` does it; an embedding of another width is an error."""
-    kind = ARGUMENT_TYPES[feature.role]
-    if feature.role == "embedding":
-        return f"({expression})::FLOAT[{feature.width}]::{kind}"
-    return f"({expression})::{kind}"
-
-
-def check_names(schema: FeatureSchema) -> None:
-    """Raise ConfigError where two features differ only by case: SQL takes them for one."""
-    seen: dict[str, str] = {}
-    for name in schema.names:
-        identifier(name)
-        if (other := seen.setdefault(name.casefold(), name)) != name:
-            raise ConfigError(f"the features '{other}' and '{name}' differ only by case; SQL ignores it: rename one")
 
 
 @dataclass
@@ -180,8 +133,7 @@ class _Slot:
 
     def answered(self, *columns: pa.ChunkedArray) -> pa.Array:
         """Called by DuckDB with at most 2,048 rows, from several threads."""
-        arrays = [one_array(column, kind.type) for column, kind in zip(columns, self.types, strict=True)]
-        batch = pa.RecordBatch.from_arrays(arrays, schema=self.types)
+        batch = feature_batch(columns, self.types)
         return self.answer.of(self.loaded(), batch)
 
     def loaded(self) -> FittedModel:
@@ -264,9 +216,16 @@ def _register(con: duckdb.DuckDBPyConnection, model: ActiveModel, *, reserved: s
     answers = (SCORE, explanation(lambda: read(read_descriptions)))
     names = _macro_names(model.prediction)
     for name, answer in zip(names, answers, strict=True):
-        slot = _slot(con, name, (database, name), model.schema, answer, reserved=reserved)
-        slot.serve(lambda: read(read_model), answer, sha256=model.sha256)
-        _create_macro(con, name, slot)
+        create_scorer(
+            con,
+            name,
+            model.schema,
+            lambda: read(read_model),
+            answer,
+            database=database,
+            sha256=model.sha256,
+            reserved=reserved,
+        )
     return names
 
 
@@ -389,12 +348,6 @@ def _instance(con: duckdb.DuckDBPyConnection) -> _Instance:
             cursor.close()
 
 
-def current_database(con: duckdb.DuckDBPyConnection) -> str:
-    row = con.execute("select current_database()").fetchone()
-    assert row is not None
-    return row[0]
-
-
 def _macro_names(prediction: str) -> list[str]:
     """The scorer's and the explainer's."""
     return [f"score_{prediction}", f"explain_{prediction}"]
@@ -407,8 +360,3 @@ def _reserved(models: Sequence[ActiveModel]) -> set[str]:
 def _readings(features: tuple[Feature, ...]) -> list[tuple[str, str, int]]:
     """What a scorer depends on; whether a number came as INTEGER or BIGINT does not matter to it."""
     return [(feature.name, feature.role, feature.width) for feature in features]
-
-
-def one_array(column: pa.ChunkedArray | pa.Array, kind: pa.DataType) -> pa.Array:
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return array if array.type == kind else array.cast(kind)  # a cast that changes nothing costs as much as any

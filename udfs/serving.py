@@ -17,7 +17,7 @@ from models_ml.trainer import FittedModel
 from udfs.answers import MARGIN, REASONS, explanation
 from udfs.bulk import KEY, Answers, answered
 from udfs.calibration_sql import score_sql
-from udfs.scorers import identifier
+from udfs.quoting import identifier
 from udfs.trees_sql import compile_sql, drop_sql, trees_of
 
 PARITY_ROWS = 2_000

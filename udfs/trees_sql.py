@@ -19,7 +19,7 @@ from models_ml.encoding import MatrixColumn, empty_batch
 from models_ml.trainer import FittedModel
 from models_ml.trees import TreesModel
 from udfs.calibration_sql import score_sql
-from udfs.scorers import check_names, identifier, literal, readable
+from udfs.quoting import check_names, identifier, literal, readable
 from udfs.transactions import transaction
 from udfs.tree_nodes import PROBES, TreeNodes, lay_out, probes_of
 

@@ -20,7 +20,7 @@ from models_ml.registry import (
     trained_version,
 )
 from models_ml.trainer import FittedModel
-from udfs.scorers import identifier
+from udfs.quoting import identifier
 
 SEED = 7
 KNOWN = "temp.main.foretable_known"

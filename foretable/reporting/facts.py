@@ -15,7 +15,8 @@ from foretable.predictions import has_state, list_versions, rows_of
 from ibis_features import FeatureSchema, NotFoundError
 from models_ml.judgements import PICTURES
 from models_ml.judging import ABOVE, BASELINES
-from udfs.scorers import identifier, register
+from udfs.quoting import identifier
+from udfs.scorers import register
 
 PARTS = ("train", "validate", "test")
 LIKELIEST_ROWS = 10
