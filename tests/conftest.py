@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -115,6 +117,20 @@ def stateful(session_once: Callable[[str, Callable[[Path], None]], Path]) -> Pat
         assert run.code == 0, run.output
 
     return session_once("stateful", make) / "shop.duckdb"
+
+
+@pytest.fixture
+def warehouse(stateful: Path, tmp_path: Path) -> Path:
+    """A copy of it to write into."""
+    return Path(shutil.copy(stateful, tmp_path / "shop.duckdb"))
+
+
+@pytest.fixture
+def con(warehouse: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to that copy, whose random numbers are the same each time."""
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute("select setseed(0.5)")
+        yield connection
 
 
 @pytest.fixture(scope="session")

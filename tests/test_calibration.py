@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +27,6 @@ from tests.test_trees_sql import COLUMNS, FEATURES, batch_of, model_of
 from udfs.trees_sql import compile_sql
 
 METHODS = sorted(FITS)
-
-
-@pytest.fixture
-def con(stateful: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(str(tmp_path / "shop.duckdb")) as connection:
-        connection.execute(f"attach '{stateful}' as given (read_only); copy from database given to shop; detach given")
-        connection.execute("select setseed(0.5)")
-        yield connection
 
 
 def overconfident(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -22,13 +21,6 @@ from tests.predicting import fixed, predict, state_of
 
 FIRST = datetime(2025, 1, 1)
 RFM = ["heat", "noise"]
-
-
-@pytest.fixture
-def con(stateful: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(str(shutil.copy(stateful, tmp_path / "shop.duckdb"))) as connection:
-        connection.execute("select setseed(0.5)")
-        yield connection
 
 
 @settings(deadline=None)

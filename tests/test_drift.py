@@ -1,9 +1,6 @@
 """How far rows have drifted, how good scores turned out to be, and the policies that act on both."""
 
 import math
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -54,13 +51,6 @@ def test_columns_of_one_value_or_none_are_measured_too(then: list[float], now: l
 
 
 # What a build writes down
-
-
-@pytest.fixture
-def con(stateful: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(shutil.copy(stateful, tmp_path / "shop.duckdb")) as connection:
-        connection.execute("select setseed(0.5)")
-        yield connection
 
 
 def drift(con: duckdb.DuckDBPyConnection, feature: str, column: str = "psi") -> Any:

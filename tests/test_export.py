@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,9 +18,8 @@ needs_mlflow = pytest.mark.skipif(
 
 
 @pytest.fixture
-def warehouse(stateful: Path, tmp_path: Path) -> Path:
+def warehouse(warehouse: Path) -> Path:
     """A warehouse with one version of the prediction `test`."""
-    warehouse = Path(shutil.copy(stateful, tmp_path / "shop.duckdb"))
     with duckdb.connect(str(warehouse)) as con:
         con.execute("select setseed(0.5)")
         assert predict(con, fixed(con), slices=["kind"]) is None

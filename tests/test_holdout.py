@@ -1,9 +1,6 @@
 """Entities that are held out: who they are, that nothing is learned from them, and that they are judged apart."""
 
-import shutil
-from collections.abc import Iterator
 from hashlib import md5
-from pathlib import Path
 
 import duckdb
 import pytest
@@ -11,13 +8,6 @@ import pytest
 from foretable.reporting.facts import read_facts
 from foretable.reporting.pages import render_report
 from tests.predicting import fixed, predict
-
-
-@pytest.fixture
-def con(stateful: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(str(shutil.copy(stateful, tmp_path / "shop.duckdb"))) as connection:
-        connection.execute("select setseed(0.5)")
-        yield connection
 
 
 def held_out(seed: int, share: float) -> list[str]:

@@ -1,7 +1,5 @@
 """The life of a prediction's versions: which one serves, and who may change that."""
 
-import shutil
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,18 +14,6 @@ from tests.predicting import fixed, last_run, predict, state_of, version_count
 from udfs.lifecycle import compare, promote, retire, roll_back
 
 UNLEARNABLE = "select * exclude (heat, kind) from fixed"
-
-
-@pytest.fixture
-def warehouse(stateful: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(stateful, tmp_path / "shop.duckdb"))
-
-
-@pytest.fixture
-def con(warehouse: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(str(warehouse)) as connection:
-        connection.execute("select setseed(0.5)")
-        yield connection
 
 
 def statuses(con: duckdb.DuckDBPyConnection) -> list[str]:

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,6 @@ from tests.predicting import fixed, predict, state_of, version_count
 def warehouse(tiny_shop: Shop, tmp_path: Path) -> Path:
     """A copy of the small shop's warehouse that a test may change."""
     return Path(shutil.copy(tiny_shop.warehouse, tmp_path / "copied.duckdb"))
-
-
-@pytest.fixture
-def con(warehouse: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(str(warehouse)) as connection:
-        connection.execute("select setseed(0.5)")
-        yield connection
 
 
 # What cannot be trained on

@@ -32,18 +32,6 @@ from udfs.quoting import identifier
 KILLED_AT = ("writing", "reading", "writing", "training", "writing", "judging", "writing", "writing")
 
 
-@pytest.fixture
-def warehouse(stateful: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(stateful, tmp_path / "shop.duckdb"))
-
-
-@pytest.fixture
-def con(warehouse: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(str(warehouse)) as connection:
-        connection.execute("select setseed(0.5)")
-        yield connection
-
-
 def assert_consistent(con: duckdb.DuckDBPyConnection) -> int:
     """One version serves, its bytes are whole, and table, macro and UDF say what they say; every version has been
     registered, judged and logged once. Returns the number of versions."""

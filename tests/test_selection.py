@@ -1,9 +1,6 @@
 """Feature selection: what each method keeps and why, and that the version reads nothing else."""
 
 import json
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -20,11 +17,9 @@ WIDER = "select *, heat * 2 + noise / 1e3 as warmth, random() as dice, 7.0 as co
 
 
 @pytest.fixture
-def con(stateful: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(str(shutil.copy(stateful, tmp_path / "shop.duckdb"))) as connection:
-        connection.execute("select setseed(0.5)")
-        connection.execute(f"create table wider as {WIDER}" if fixed(connection) else "")
-        yield connection
+def con(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    con.execute(f"create table wider as {WIDER}" if fixed(con) else "")
+    return con
 
 
 def verdicts(con: duckdb.DuckDBPyConnection, version: int = 1) -> dict[tuple[int, str], tuple[float, bool, str]]:

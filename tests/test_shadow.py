@@ -1,7 +1,5 @@
 """A candidate that is scored beside the version that serves: into the log, and nowhere else."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -16,18 +14,6 @@ from tests.test_lifecycle import scores, served
 from tests.test_monitoring import know_outcomes
 from udfs.lifecycle import promote, retire
 from udfs.shadow import start, stop
-
-
-@pytest.fixture
-def warehouse(stateful: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(stateful, tmp_path / "shop.duckdb"))
-
-
-@pytest.fixture
-def con(warehouse: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(str(warehouse)) as connection:
-        connection.execute("select setseed(0.5)")
-        yield connection
 
 
 def with_a_candidate(con: duckdb.DuckDBPyConnection) -> str:

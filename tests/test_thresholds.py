@@ -2,8 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -21,14 +19,6 @@ LABELS = np.array([1, 0, 1, 0, 0, 1, 0, 0, 0, 0])
 SCORES = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05])
 COST = {"cost": {"false_positive": 1, "false_negative": 5}}
 DEARLY_MISSED = {"cost": {"false_positive": 1, "false_negative": 20}}
-
-
-@pytest.fixture
-def con(stateful: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(str(tmp_path / "shop.duckdb")) as connection:
-        connection.execute(f"attach '{stateful}' as given (read_only); copy from database given to shop; detach given")
-        connection.execute("select setseed(0.5)")
-        yield connection
 
 
 @pytest.mark.parametrize(

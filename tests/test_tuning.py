@@ -1,8 +1,6 @@
 """The search for params: what it finds, that it goes on after an interruption, and when it searches again."""
 
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +17,6 @@ from tests.predicting import BINARY, fixed, predict, state_of, version_count
 
 SPACE = {"max_depth": {"low": 1, "high": 4}, "eta": {"low": 0.01, "high": 0.5, "log": True}}
 TUNE = {"trials": 4, "space": SPACE}
-
-
-@pytest.fixture
-def con(stateful: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(str(shutil.copy(stateful, tmp_path / "shop.duckdb"))) as connection:
-        connection.execute("select setseed(0.5)")
-        yield connection
 
 
 def trials(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
