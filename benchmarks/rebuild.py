@@ -38,31 +38,8 @@ PREDICTIONS = {
     },
     **{f"no_{event_type}_7d": (event_type, True) for event_type in ("view", "cart", "purchase")},
 }
-SQL = """{{{{ config(
-    materialized='prediction', entity='user_id', label='happens', horizon_days=7, model='xgboost', promote='always'
-) }}}}
-
-with features as (
-    select * from {{{{ ref('features__user') }}}}
-),
-
-labels as (
-    {{{{ foretable.event_within('happens', days=7, event_type='{event_type}', negate={negate}) }}}}
-),
-
-examples as (
-    select
-        features.user_id,
-        labels.happens,
-        features.* exclude (user_id, as_of),
-        features.as_of
-    from features
-    left join labels
-        on features.user_id = labels.user_id and features.as_of = labels.as_of
-)
-
-select * from examples
-"""
+EXAMPLE = "pred__cart_14d.sql"
+"""The prediction of a new project, whose SELECT those here take over, with other labels."""
 
 
 def main() -> None:
@@ -91,13 +68,28 @@ def written(folder: Path, predictions: int) -> Path:
     """A new project with the first so many predictions and without the models of the example shop."""
     shutil.rmtree(folder, ignore_errors=True)
     init_project(folder, "rebuilt")
+    example = (folder / "models" / "predictions" / EXAMPLE).read_text()
     for part in ("models", "data"):
         shutil.rmtree(folder / part)
     (folder / "models" / "predictions").mkdir(parents=True)
     for name, (event_type, negate) in list(PREDICTIONS.items())[:predictions]:
-        sql = SQL.format(event_type=event_type, negate=str(negate).lower())
-        (folder / "models" / "predictions" / f"pred__{name}.sql").write_text(sql)
+        (folder / "models" / "predictions" / f"pred__{name}.sql").write_text(with_label(example, event_type, negate))
     return folder
+
+
+def with_label(sql: str, event_type: str, negate: bool) -> str:
+    """The example's SQL with another label: whether a user does this, or does not, within a week."""
+    label = (
+        f"{{{{ foretable.event_within('happens', days=7, event_type='{event_type}', negate={str(negate).lower()}) }}}}"
+    )
+    for before, after in {
+        "select * from {{ ref('labels__cart_14d') }}": label,
+        "added_to_cart_14d": "happens",
+        "horizon_days=14": "horizon_days=7",
+    }.items():
+        assert before in sql, f"{EXAMPLE} has no {before}"
+        sql = sql.replace(before, after)
+    return sql
 
 
 def built(project: Path, log: Path) -> Run:

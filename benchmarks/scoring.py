@@ -31,7 +31,8 @@ from benchmarks.processes import machine, run
 from benchmarks.scoring_turn import NEWEST, warehouse
 from ibis_features import Examples, connect_backend, read_examples, read_schema
 from models_ml.artifact import pack
-from models_ml.trainer import merged_params, trainer
+from models_ml.fitting import fit_spec
+from models_ml.spec import parse_spec
 
 ROOT = Path(__file__).parent.parent
 FEATURES = 40
@@ -97,14 +98,9 @@ def prepare(folder: Path, by_family: Mapping[str, int]) -> None:
             family = family_of(model)
             write_examples(con, "trained_on", family, TRAIN_ROWS)
             examples = of(con, "trained_on")
-            fitted = trainer(family).fit(
-                examples,
-                examples,
-                params=merged_params(family, params),
-                seed=7,
-                class_weight=None,
-                progress=lambda step, share: None,
-            )
+            config = {"entity": "user_id", "label": "bought", "horizon_days": 30, "calibrate": None}
+            spec = parse_spec({**config, "model": family, "params": params})
+            fitted = fit_spec(spec, examples, examples, progress=lambda step, share: None)
             (folder / f"{model}.artifact").write_bytes(pack(family, fitted))
         con.execute(VERSION)
         con.execute("drop table trained_on; checkpoint")

@@ -9,10 +9,12 @@ import duckdb
 import numpy as np
 import pytest
 
+from ibis_features import FeatureSchema
 from models_ml.evaluation import evaluate
 from tests.conftest import DBT_PROJECT, DbtRun, run_dbt
 from tests.predicting import fixed, predict
 from udfs.lifecycle import roll_back
+from udfs.watching import write_realised
 
 MODELS = ("monitoring__realised", "monitoring__drift", "monitoring__scores")
 AS_OF = datetime(2025, 5, 1)
@@ -48,9 +50,7 @@ def test_without_a_prediction_they_are_empty(con: duckdb.DuckDBPyConnection) -> 
 def realise(
     con: duckdb.DuckDBPyConnection, labels: np.ndarray, scores: np.ndarray, threshold: float | None = 0.5
 ) -> dict[str, float | None]:
-    """Write a version, its log and its outcomes; give its row of monitoring__realised."""
-    for table in ("models", "prediction_log", "outcomes"):
-        con.execute(f"delete from foretable.{table}")
+    """Write a version, its log and the examples that tell the outcomes; give its row of monitoring__realised."""
     pairs = enumerate(zip(labels, scores, strict=True))
     rows = [[f"u{number}", float(score), float(label)] for number, (label, score) in pairs]
     con.execute(
@@ -66,10 +66,9 @@ def realise(
         "'user_id' as entity, $1 as entity_id, $2 as score, $3::timestamp as as_of, $3::timestamp as scored_at",
         [[entity, score, AS_OF] for entity, score, _ in rows],
     )
-    con.executemany(
-        "insert into foretable.outcomes values ('p', $1, $2, $3, $3)",
-        [[entity, label, AS_OF] for entity, _, label in rows],
-    )
+    con.execute("create table examples (user_id varchar, as_of timestamp, l double)")
+    con.executemany("insert into examples values (?, ?, ?)", [[entity, AS_OF, label] for entity, _, label in rows])
+    assert write_realised(con, "p", "examples", FeatureSchema("user_id", "as_of", "l", ()), AS_OF) == 1
     cursor = con.execute("from monitoring__realised")
     names = [column[0] for column in cursor.description or []]
     [row] = cursor.fetchall()
@@ -96,7 +95,7 @@ def test_the_numbers_are_those_that_one_reckons_by_hand(con: duckdb.DuckDBPyConn
         (50, 1, 1.0, None),
     ],
 )
-def test_sql_gives_the_numbers_of_python(
+def test_the_view_gives_the_numbers_of_python(
     con: duckdb.DuckDBPyConnection, rows: int, decimals: int, rate: float, threshold: float | None
 ) -> None:
     draws = np.random.default_rng(rows)
@@ -111,8 +110,8 @@ def test_sql_gives_the_numbers_of_python(
     }
     compared = [name for name in of_python if name in found]
     assert len(compared) == 6
-    of_sql = [np.nan if found[name] is None else found[name] for name in compared]
-    assert of_sql == pytest.approx([of_python[name] for name in compared], rel=1e-9, nan_ok=True)
+    of_view = [np.nan if found[name] is None else found[name] for name in compared]
+    assert of_view == pytest.approx([of_python[name] for name in compared], rel=1e-9, nan_ok=True)
 
 
 def know_outcomes(con: duckdb.DuckDBPyConnection, outcome: str) -> None:

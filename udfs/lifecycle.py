@@ -60,48 +60,61 @@ def promote(con: duckdb.DuckDBPyConnection, prediction: str, version: int, *, by
     found = trained_version(con, prediction, version)
     examples = examples_of(con, prediction, found)
     fitted = able_to_score(con, prediction, found, examples)
-    newest = newest_snapshot(con, examples, found.schema.as_of)
     reasons = last_reasons(con, prediction)
     ended_at = now()
     with transaction(con):
         activate(con, prediction, version, at=ended_at, by=by)
         rows_of_all = read_examples(connect_backend(con), examples, found.schema)
         publish_sql(con, prediction, fitted, rows_of_all)
-        run_id = str(uuid.uuid4())
-        scoring = Scoring(
-            prediction=prediction,
-            version=version,
-            entity=found.schema.entity,
-            as_of=found.schema.as_of,
-            examples=examples,
-            newest=newest,
-            target=found.target,
-            run_id=run_id,
-            run_at=f"{ended_at:%Y-%m-%d %H:%M:%S}",
-            reasons=reasons,
-        )
+        scoring = scoring_by(con, prediction, found, examples, at=ended_at, reasons=reasons)
         rows = write_scores(con, scoring, fitted)
-        write_drift(con, prediction, version, fitted, rows_of_all, newest, ended_at)
+        write_drift(con, prediction, version, fitted, rows_of_all, scoring.newest, ended_at)
         add_run(
             con,
             PredictionRun(
-                run_id=run_id,
+                run_id=scoring.run_id,
                 prediction=prediction,
                 version=version,
                 source=by,
                 reason=f"{by} of version {version}",
-                scored_hash=rows_hash(con, examples, f"{identifier(found.schema.as_of)} = timestamp '{newest}'"),
+                scored_hash=rows_hash(
+                    con, examples, f"{identifier(found.schema.as_of)} = timestamp '{scoring.newest}'"
+                ),
                 reasons=reasons,
                 row_count=rows,
                 seconds=time.monotonic() - started,
                 is_trained=False,
                 is_scored=True,
-                as_of=newest,
+                as_of=scoring.newest,
                 ended_at=ended_at,
             ),
         )
     refresh(con, prediction)
     return Promotion(prediction, version, rows)
+
+
+def scoring_by(
+    con: duckdb.DuckDBPyConnection,
+    prediction: str,
+    found: RegisteredVersion,
+    examples: str,
+    *,
+    at: datetime,
+    reasons: int = 0,
+) -> Scoring:
+    """The scoring of the newest of these rows by a version, apart from a build."""
+    return Scoring(
+        prediction=prediction,
+        version=found.version,
+        entity=found.schema.entity,
+        as_of=found.schema.as_of,
+        examples=examples,
+        newest=newest_snapshot(con, examples, found.schema.as_of),
+        target=found.target,
+        run_id=str(uuid.uuid4()),
+        run_at=f"{at:%Y-%m-%d %H:%M:%S}",
+        reasons=reasons,
+    )
 
 
 def roll_back(con: duckdb.DuckDBPyConnection, prediction: str) -> Promotion:

@@ -1,15 +1,14 @@
 """Score candidates in the shadow of the version that serves: into the log alone, so that outcomes judge them, too."""
 
-import uuid
 from dataclasses import replace
 
 import duckdb
 
 from ibis_features import ConfigError, ForetableError
 from models_ml.registry import set_shadow, shadows_of, trained_version
-from udfs.lifecycle import able_to_score, examples_of
+from udfs.lifecycle import able_to_score, examples_of, scoring_by
 from udfs.progress import say
-from udfs.serving import Scoring, log_shadow_scores, newest_snapshot, now
+from udfs.serving import Scoring, log_shadow_scores, now
 from udfs.transactions import transaction
 
 
@@ -24,18 +23,7 @@ def start(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> int:
     started_at = now()
     with transaction(con):
         set_shadow(con, prediction, version, since=started_at)
-        scoring = Scoring(
-            prediction=prediction,
-            version=version,
-            entity=found.schema.entity,
-            as_of=found.schema.as_of,
-            examples=examples,
-            newest=newest_snapshot(con, examples, found.schema.as_of),
-            target=found.target,
-            run_id=str(uuid.uuid4()),
-            run_at=f"{started_at:%Y-%m-%d %H:%M:%S}",
-        )
-        return log_shadow_scores(con, scoring, fitted)
+        return log_shadow_scores(con, scoring_by(con, prediction, found, examples, at=started_at), fitted)
 
 
 def stop(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> None:

@@ -63,9 +63,15 @@
 
 
 {#
-    A table of the state, for a test. Models read dbt's sources; a test that did would not be selected by selectors, which are
-    cautious: they take a test only with all that it reads.
+    The rows of a table of the state that are of the newest snapshot of the version that serves, as a query, for a test.
+    Models read dbt's sources; a test that did would not be selected by selectors, which are cautious: they take a test
+    only with all that it reads.
 #}
-{% macro state(name) %}
-    {{- return('foretable.' ~ name) -}}
-{% endmacro %}
+{% macro newest_of_serving(table, model, prediction) -%}
+    select {{ table }}.*
+    from foretable.{{ table }} as {{ table }}
+    inner join foretable.active as active
+        on {{ table }}.prediction = active.prediction and {{ table }}.version = active.version
+    where {{ foretable.is_of_prediction(table, model, prediction) }}
+    qualify {{ table }}.as_of = max({{ table }}.as_of) over (partition by {{ table }}.prediction)
+{%- endmacro %}

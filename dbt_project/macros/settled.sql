@@ -55,12 +55,15 @@ snapshots as (
 {#
     How a table of unsettled snapshots grows: it looks at the pairs of a user and a snapshot that are new, and at those of
     users of whom a row changed that an old snapshot may have seen. A late row unsettles old snapshots of its user without
-    being seen by them. The table's state is instants_of_grid().
+    being seen by them. Marks the model's SQL with what it replaces, and with the snapshots that it knows by then.
 #}
-{% macro replaces_unsettled() -%}
+{% macro of_unsettled(is_grown) -%}
+    {{ foretable.keeps_state(foretable.instants_of_grid()) }}
+    {%- if is_grown %}
     {{ foretable.replaces(
         'as_of not in (select as_of from ' ~ foretable.grid() ~ ') or ' ~ foretable.is_looked_at('as_of', 'user_id')
     ) }}
+    {%- endif %}
 {%- endmacro %}
 
 

@@ -8,12 +8,7 @@
 {% test no_decay(model, auc=0.05, prediction=none) %}
 {{ config(severity='warn') }}
 with newest as (
-    select decay.*
-    from {{ foretable.state('decay') }} as decay
-    inner join {{ foretable.state('active') }} as active
-        on decay.prediction = active.prediction and decay.version = active.version
-    where {{ foretable.is_of_prediction('decay', model, prediction) }}
-    qualify decay.as_of = max(decay.as_of) over (partition by decay.prediction)
+    {{ foretable.newest_of_serving('decay', model, prediction) }}
 )
 
 select

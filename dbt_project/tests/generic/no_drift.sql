@@ -12,12 +12,7 @@
 {{ config(severity='warn') }}
 {%- set bounds = foretable.drift_bounds({'psi': psi, 'missing': missing, 'unknown': unknown}) %}
 with newest as (
-    select drift.*
-    from {{ foretable.state('drift') }} as drift
-    inner join {{ foretable.state('active') }} as active
-        on drift.prediction = active.prediction and drift.version = active.version
-    where {{ foretable.is_of_prediction('drift', model, prediction) }}
-    qualify drift.as_of = max(drift.as_of) over (partition by drift.prediction)
+    {{ foretable.newest_of_serving('drift', model, prediction) }}
 ),
 
 drifted as (

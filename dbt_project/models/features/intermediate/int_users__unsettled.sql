@@ -5,11 +5,7 @@
 {{ config(materialized='grown') }}
 
 {%- set is_grown = grows() %}
-{{ keeps_state(instants_of_grid()) }}
-
-{%- if is_grown %}
-{{ replaces_unsettled() }}
-{%- endif %}
+{{ of_unsettled(is_grown) }}
 with events as (
     select * from {{ ref('int_events__imputed') }}
     where known_on > occurred_at::date or not is_kept

@@ -4,11 +4,7 @@
 {{ config(materialized='grown') }}
 
 {%- set is_grown = grows() %}
-{{ keeps_state(instants_of_grid()) }}
-
-{%- if is_grown %}
-{{ replaces_unsettled() }}
-{%- endif %}
+{{ of_unsettled(is_grown) }}
 with events as (
     select * from {{ ref('int_users__unsettled_events') }}
     where
