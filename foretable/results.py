@@ -16,7 +16,7 @@ from foretable.predictions import has_state, list_predictions, plans_of, runs_of
 from foretable.project import PACKAGE
 from foretable.query import open_reader
 from foretable.screen import show_table
-from models_ml.trainer import trainer
+from models_ml.trainer import families, trainer
 
 if TYPE_CHECKING:
     import duckdb
@@ -237,8 +237,15 @@ def changed_params(version: Mapping[str, Any]) -> str:
 
     A version that is older than the column `params` tells none.
     """
-    defaults = trainer(version["model"]).DEFAULT_PARAMS
     params = json.loads(version.get("params") or "{}")
+    if len(members := families(version["model"])) > 1:
+        words = {name: _changed_params(name, params.get(name, {})) for name in members}
+        return "; ".join(f"{name}: {said}" for name, said in words.items() if said)
+    return _changed_params(version["model"], params)
+
+
+def _changed_params(family: str, params: Mapping[str, Any]) -> str:
+    defaults = trainer(family).DEFAULT_PARAMS
     changed = {name: value for name, value in params.items() if value != defaults.get(name)}
     return ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in changed.items()

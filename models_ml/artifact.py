@@ -16,7 +16,8 @@ from typing import Any
 from ibis_features import ArtifactError, FeatureSchema
 from models_ml.calibration import PART as CALIBRATION
 from models_ml.calibration import with_calibration
-from models_ml.trainer import TRAINERS, FittedModel, trainer
+from models_ml.ensemble import load_ensemble
+from models_ml.trainer import TRAINERS, FittedModel, families, trainer
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -42,14 +43,17 @@ class Manifest:
 
 
 def pack(model_name: str, fitted: FittedModel) -> bytes:
-    """The fitted model as one stored zip; the same model gives the same bytes."""
+    """The fitted model as one stored zip; the same model gives the same bytes.
+
+    model_name: its family, or those of an ensemble's members, `xgboost + mlp`.
+    """
     parts = fitted.dump()
     manifest = {
         "format": FORMAT,
         "model": model_name,
         "schema": fitted.schema.to_json(),
         "parts": {name: sha256(content) for name, content in sorted(parts.items())},
-        "libraries": {name: importlib.import_module(name).__version__ for name in LIBRARIES[model_name]},
+        "libraries": {name: importlib.import_module(name).__version__ for name in libraries_of(model_name)},
     }
     members = {MANIFEST: json.dumps(manifest, ensure_ascii=False, indent=1).encode()}
     members |= {f"parts/{name}": content for name, content in sorted(parts.items())}
@@ -60,6 +64,11 @@ def pack(model_name: str, fitted: FittedModel) -> bytes:
             member.create_system = 3  # the same bytes on Windows
             archive.writestr(member, content)
     return buffer.getvalue()
+
+
+def libraries_of(model_name: str) -> tuple[str, ...]:
+    """The libraries that a model's families rest on, each once."""
+    return tuple(dict.fromkeys(library for family in families(model_name) for library in LIBRARIES[family]))
 
 
 def sha256(blob: bytes) -> str:
@@ -74,9 +83,9 @@ def unpack(blob: bytes, *, expected_sha256: str | None = None) -> FittedModel:
     """
     if expected_sha256 is not None and sha256(blob) != expected_sha256:
         raise ArtifactError(f"the artifact's sha256 is {sha256(blob)}, not {expected_sha256} as registered; {REMEDY}")
-    members = _members(blob)
-    manifest = _manifest(members)
-    parts = {path.removeprefix("parts/"): content for path, content in members.items() if path != MANIFEST}
+    contents = _members(blob)
+    manifest = _manifest(contents)
+    parts = {path.removeprefix("parts/"): content for path, content in contents.items() if path != MANIFEST}
     if set(parts) != set(manifest.parts):
         odd = ", ".join(sorted(set(parts) ^ set(manifest.parts)))
         raise ArtifactError(f"the artifact's parts are not those of its manifest ({odd}); {REMEDY}")
@@ -84,7 +93,12 @@ def unpack(blob: bytes, *, expected_sha256: str | None = None) -> FittedModel:
         if sha256(content) != manifest.parts[name]:
             raise ArtifactError(f"the artifact's part {name} is not what was written; {REMEDY}")
     calibration = parts.pop(CALIBRATION, None)
-    fitted = trainer(manifest.model).load(parts, manifest.schema)
+    members = families(manifest.model)
+    fitted: FittedModel
+    if len(members) > 1:
+        fitted = load_ensemble(members, parts, manifest.schema)
+    else:
+        fitted = trainer(manifest.model).load(parts, manifest.schema)
     return fitted if calibration is None else with_calibration(fitted, calibration)
 
 
@@ -124,7 +138,7 @@ def _manifest(members: dict[str, bytes]) -> Manifest:
                 f"the artifact has format {state['format']!r}, this version reads {FORMAT}; "
                 "install the foretable that wrote it, or train the model anew"
             )
-        if state["model"] not in TRAINERS:
+        if not set(families(state["model"])) <= set(TRAINERS):
             raise ArtifactError(
                 f"the artifact holds a model '{state['model']}', known: {', '.join(TRAINERS)}; "
                 "install the foretable that wrote it, or train the model anew"

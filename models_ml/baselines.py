@@ -3,9 +3,7 @@
 import numpy as np
 
 from models_ml.inputs import signed_log
-
-RIDGE = 1e-2
-"""Keeps coefficients finite where a column separates the labels."""
+from models_ml.logistic import logistic
 
 
 def base_rate_scores(train_labels: np.ndarray, n: int) -> np.ndarray:
@@ -28,7 +26,7 @@ def single_feature_scores(train_column: np.ndarray, train_labels: np.ndarray, co
     if not len(known) or rate in (0.0, 1.0):
         return np.where(np.isnan(column), missing_rate, rate).astype(np.float32)
     ranks = _rank(known, train_column[~missing])
-    intercept, slope = _logistic(np.column_stack([np.ones_like(ranks), ranks]), labels[~missing])
+    intercept, slope = logistic(np.column_stack([np.ones_like(ranks), ranks]), labels[~missing])
     curve = 1.0 / (1.0 + np.exp(-(intercept + slope * _rank(known, np.where(np.isnan(column), known[0], column)))))
     return np.where(np.isnan(column), missing_rate, curve).astype(np.float32)
 
@@ -53,7 +51,7 @@ def regression_scores(train_columns: np.ndarray, train_labels: np.ndarray, colum
             [np.ones(len(values)), np.where(missing, 0.0, standardised), missing[:, ~present.all(0)]]
         )
 
-    coefficients = _logistic(design(train_columns), np.asarray(train_labels, np.float64))
+    coefficients = logistic(design(train_columns), np.asarray(train_labels, np.float64))
     return (1.0 / (1.0 + np.exp(-design(columns) @ coefficients))).astype(np.float32)
 
 
@@ -65,17 +63,3 @@ def _rank(known: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The share of `known` (sorted) below each value, ties counting half, from -0.5 to 0.5."""
     places = np.searchsorted(known, values, "left") + np.searchsorted(known, values, "right")
     return places / (2 * len(known)) - 0.5
-
-
-def _logistic(design: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The coefficients of a logistic regression with a faint ridge, [columns], by Newton's method."""
-    ridge = RIDGE * np.eye(design.shape[1])
-    coefficients = np.zeros(design.shape[1])
-    for _ in range(30):
-        p = 1.0 / (1.0 + np.exp(-design @ coefficients))
-        gradient = design.T @ (labels - p) - ridge @ coefficients
-        step = np.linalg.solve((design * (p * (1 - p))[:, None]).T @ design + ridge, gradient)
-        coefficients += np.clip(step, -2.0, 2.0)
-        if np.abs(step).max() < 1e-9:
-            break
-    return coefficients

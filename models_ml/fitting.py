@@ -5,10 +5,11 @@ from typing import Any
 
 from ibis_features import Examples
 from models_ml.calibration import calibrated
+from models_ml.ensemble import fit_ensemble
 from models_ml.preconditions import prior_shift
 from models_ml.spec import PredictionSpec
 from models_ml.splitting import undersampled
-from models_ml.trainer import FittedModel, Observe, Progress, fit_of, merged_params
+from models_ml.trainer import FittedModel, Observe, Progress, families, fit_of, merged_params
 
 
 def fit_spec(
@@ -19,22 +20,36 @@ def fit_spec(
     params: Mapping[str, Any] | None = None,
     progress: Progress,
     observe: Observe | None = None,
+    start: FittedModel | None = None,
 ) -> FittedModel:
     """The model trained on `train`, stopped early by `validate` and calibrated on it.
 
     `params` go over the family's own; None stands for those of the spec. With `undersample` early stopping looks at a
     sample, too: the log-loss of a model that has seen few false labels has its least elsewhere on all of them. The
-    calibration takes all validation rows.
+    calibration takes all validation rows. With `start`, a model of this family, the training goes on from it.
     """
     sampled, stopping = (undersampled(part, spec.undersample, seed=spec.seed) for part in (train, validate))
-    fitted = fit_of(spec.model)(
-        sampled,
-        stopping,
-        params=merged_params(spec.model, (spec.params or {}) if params is None else params),
-        seed=spec.seed,
-        class_weight=spec.class_weight,
-        progress=progress,
-        observe=observe,
-    )
     shift = prior_shift(train, sampled, stopping, spec.class_weight)
+    merged = merged_params(spec.model, (spec.params or {}) if params is None else params)
+    settings: dict[str, Any] = {"seed": spec.seed, "class_weight": spec.class_weight}
+
+    def fit_member(name: str, rows: Examples, stopping: Examples, progress: Progress) -> FittedModel:
+        return fit_of(name)(rows, stopping, params=merged[name], progress=progress, **settings)
+
+    fitted: FittedModel
+    if len(members := families(spec.model)) > 1:
+        fitted = fit_ensemble(
+            members,
+            spec.ensemble,
+            sampled,
+            stopping,
+            validate,
+            fit_member=fit_member,
+            prior_shift=shift,
+            progress=progress,
+            **settings,
+        )
+    else:
+        fit = fit_of(spec.model)
+        fitted = fit(sampled, stopping, params=merged, progress=progress, observe=observe, start=start, **settings)
     return calibrated(fitted, spec.calibrate, validate, prior_shift=shift)

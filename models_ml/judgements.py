@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 
 from models_ml.judging import Judgement
+from models_ml.warm_start import SCORED_BY
 
 PICTURES = ("deciles", "curves", "confusion", "slices", "cost_curve")
 """The tables of what is drawn of a version on the rows that judged it."""
@@ -29,10 +30,17 @@ def add_judgement(con: duckdb.DuckDBPyConnection, prediction: str, version: int,
 def replace_judgement(
     con: duckdb.DuckDBPyConnection, prediction: str, version: int, judgement: Judgement, threshold: Any
 ) -> None:
-    """Let a version have another threshold, and what was measured with it. The caller holds the transaction."""
+    """Let a version have another threshold, and what was measured with it. The caller holds the transaction.
+
+    What it was compared with when it was trained stays.
+    """
     key = [prediction, version]
-    for table in ("metrics", *PICTURES):
+    for table in PICTURES:
         con.execute(f"delete from foretable.{table} where prediction = ? and version = ?", key)
+    con.execute(
+        "delete from foretable.metrics where prediction = ? and version = ? and not list_contains(?, scored_by)",
+        [*key, list(SCORED_BY)],
+    )
     add_judgement(con, prediction, version, judgement)
     row = con.execute("select config from foretable.models where prediction = ? and version = ?", key).fetchone()
     assert row is not None

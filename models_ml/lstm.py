@@ -67,6 +67,7 @@ def fit(
     class_weight: str | None,
     progress: Progress,
     observe: Observe | None = None,
+    start: NetworkModel | None = None,
 ) -> NetworkModel:
     """Train with early stopping on `validate`; see `fit_network` for the rows and the errors.
 
@@ -87,6 +88,7 @@ def fit(
         class_weight=class_weight,
         progress=progress,
         observe=observe,
+        start=start,
     )
 
 

@@ -62,6 +62,7 @@ def fit(
     class_weight: str | None,
     progress: Progress,
     observe: Observe | None = None,
+    start: NetworkModel | None = None,
 ) -> NetworkModel:
     """Train with early stopping on `validate`; see `fit_network` for the rows and the errors."""
     if sequences := train.schema.sequences:
@@ -78,6 +79,7 @@ def fit(
         class_weight=class_weight,
         progress=progress,
         observe=observe,
+        start=start,
     )
 
 

@@ -64,29 +64,34 @@ def fit_network(
     class_weight: str | None,
     progress: Progress,
     observe: Observe | None = None,
+    start: "NetworkModel | None" = None,
 ) -> "NetworkModel":
     """Train until the log loss on `validate` has not fallen for `patience` epochs; keep the best epoch's weights.
 
     With params.loss 'focal' the loss is the focal one of Lin et al., "Focal loss for dense object detection", 2017:
     rows that are scored well weigh less, and scores are no probabilities until they are calibrated.
 
-    Where there are more than `max_rows` training rows, a seeded sample of that size trains. The encoded rows are
-    held in memory. Raises ConfigError and ExamplesError as `check_params` and `positive_weight` do.
+    Where there are more than `max_rows` training rows, a seeded sample of that size trains. The encoded rows are held
+    in memory. With `start` the training goes on from its weights, in its encoding. Raises ConfigError and
+    ExamplesError as `check_params` and `positive_weight` do.
     """
     _check_loss(family, params, bounds)
     weight = positive_weight(train, validate, class_weight)
     progress("reading", 0.0)
     keras = import_keras()
     draws = np.random.default_rng(seed)
-    blank = blank_encoding(train, steps=params.get("max_length", 0))
+    blank = start.encoding if start else blank_encoding(train, steps=params.get("max_length", 0))
     squashed, labels = _read(train, blank, params["max_rows"], draws)
-    encoding = fit_statistics(blank, squashed)
+    encoding = start.encoding if start else fit_statistics(blank, squashed)
     rows = encoding.standardise(squashed)
     validate_rows, validate_labels = _read(validate, encoding, params["max_rows"], draws)
     with BUILDING:
         keras.utils.set_random_seed(seed)
         network = build(encoding, params)
-    network.get_layer("logit").bias.assign([_log_odds(labels, weight)])
+    if start:
+        network.set_weights(start.network.get_weights())
+    else:
+        network.get_layer("logit").bias.assign([_log_odds(labels, weight)])
     _train(
         network,
         rows,
@@ -97,6 +102,7 @@ def fit_network(
         draws=draws,
         progress=progress,
         observe=observe,
+        is_start_kept=start is not None,
     )
     return NetworkModel(family, network, encoding, params, train.schema)
 
@@ -269,8 +275,12 @@ def _train(
     draws: np.random.Generator,
     progress: Progress,
     observe: Observe | None,
+    is_start_kept: bool,
 ) -> None:
-    """AdamW with early stopping; leaves the best epoch's weights in the network."""
+    """AdamW with early stopping; leaves the best epoch's weights in the network.
+
+    With `is_start_kept` those that it came with stay where no epoch is better.
+    """
     keras = import_keras()
     rate = params["learning_rate"]
     optimiser = keras.optimizers.AdamW(rate, weight_decay=params["weight_decay"], global_clipnorm=1.0)
@@ -283,6 +293,8 @@ def _train(
     logits = _compiled(network)
     validate_rows, validate_labels = validate
     best, kept, stale = np.inf, network.get_weights(), 0
+    if is_start_kept:
+        best = _loss(_all_logits(logits, validate_rows), validate_labels, weight, gamma)
     for epoch in range(params["epochs"]):
         progress("training", epoch / params["epochs"])
         optimiser.learning_rate = rate

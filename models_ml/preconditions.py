@@ -47,6 +47,11 @@ def positive_weight(train: Examples, validate: Examples, class_weight: str | Non
     return negative / positive if class_weight == "balanced" else 1.0
 
 
+def has_both_labels(examples: Examples) -> bool:
+    """Is there a true label and a false one?"""
+    return min(_label_counts(examples)) > 0
+
+
 def prior_shift(train: Examples, sampled: Examples, validate: Examples, class_weight: str | None) -> float:
     """What training on `sampled` in place of `train`, with these weights, adds to the log-odds of a true label.
 

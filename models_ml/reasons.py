@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ibis_features import ConfigError, Feature
+from models_ml.calibration import uncalibrated
+from models_ml.ensemble import EnsembleModel
 from models_ml.trainer import FittedModel
 from models_ml.wording import amount, phrase
 
@@ -42,6 +44,9 @@ def reasons(
 
 def check_reasons(model: FittedModel) -> None:
     """Raises ConfigError where the model tells no contributions."""
+    ensemble = uncalibrated(model)
+    if isinstance(ensemble, EnsembleModel) and ensemble.combination.way == "vote":
+        raise ConfigError("an ensemble that votes tells no reasons; take ensemble='mean', 'weighted' or 'stacking'")
     if not model.tells_contributions:
         raise ConfigError(
             "the reasons of a network need TensorFlow, and KERAS_BACKEND names another backend; unset it, or leave "

@@ -75,6 +75,8 @@ class RegisteredVersion:
     schema: FeatureSchema
     sha256: str
     split: Mapping[str, tuple[str, ...]]
+    params: Mapping[str, Any] | None
+    """None of a version that is older than they were kept."""
 
 
 @dataclass(frozen=True)
@@ -312,14 +314,15 @@ def trained_version(con: duckdb.DuckDBPyConnection, prediction: str, version: in
     """Any version, without its artifact; raises NotFoundError where there is no such version."""
     status_of(con, prediction, version)
     row = con.execute(
-        "select feature_schema, artifact_sha256, split, target, examples from foretable.models "
+        "select feature_schema, artifact_sha256, split, target, examples, params from foretable.models "
         "where prediction = ? and version = ?",
         [prediction, version],
     ).fetchone()
     assert row is not None
-    schema, digest, split, target, examples = row
+    schema, digest, split, target, examples, params = row
     parts = {name: tuple(days) for name, days in json.loads(split).items()}
-    return RegisteredVersion(version, target, examples, FeatureSchema.from_json(json.loads(schema)), digest, parts)
+    read = FeatureSchema.from_json(json.loads(schema))
+    return RegisteredVersion(version, target, examples, read, digest, parts, json.loads(params) if params else None)
 
 
 def status_of(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> str:

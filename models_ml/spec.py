@@ -11,9 +11,11 @@ from models_ml.search_space import Tune, parse_tune
 from models_ml.select_steps import Step, parse_select
 from models_ml.spans import parse_span
 from models_ml.thresholds import parse_threshold
-from models_ml.trainer import TRAINERS
+from models_ml.trainer import TOGETHER, TRAINERS, families
 
 KINDS = ("binary",)
+WAYS = ("mean", "weighted", "vote", "stacking")
+"""How the members of an ensemble become one."""
 RETRAIN = ("when_changed", "always", "never")
 PROMOTE = ("when_better", "always", "never")
 POLICY = "{'every': '7 days', 'on_drift': 0.2, 'on_decay': 0.05}"
@@ -25,20 +27,22 @@ class PredictionSpec:
     """A prediction's config.
 
     entity: column of the key. label: column to predict, NULL where not yet known. horizon_days: length of the label's
-    window. kind: what the label is. model: the trainer. params: the trainer's own settings. exclude: columns that are
-    not features. class_weight: 'balanced' weighs both classes alike in training. undersample: the share of the entities
-    whose false labels train. select: leave features out, one step after another. tune: search the params. calibrate:
-    how scores become probabilities: 'isotonic', 'platt', or None. threshold: from which score on a row is said to be
-    true: 'f1', {'cost': {'false_positive': 1, 'false_negative': 5}}, or {'capacity': 1000} or '5%' of a snapshot.
+    window. kind: what the label is. model: the trainer, or all members of an ensemble, as in 'xgboost + mlp'; a
+    config lists these. ensemble: how the members become one. params: the trainer's own settings, in an ensemble by
+    member. exclude: columns that are not features. class_weight: 'balanced' weighs both classes alike in training.
+    undersample: the share of the entities whose false labels train. select: leave features out, one step after
+    another. tune: search the params. calibrate: how scores become probabilities: 'isotonic', 'platt', or None.
+    threshold: from which score on a row is said to be true: 'f1', {'cost': {'false_positive': 1, 'false_negative':
+    5}}, or {'capacity': 1000} or '5%' of a snapshot. warm_start: new snapshots go on from the version that serves.
     retrain: when to train; a mapping says when new rows alone are worth it: {'every': '7 days', 'on_drift': 0.2,
     'on_decay': 0.05}. promote: whether a new version serves: when_better than its baselines, always, or never but by
     hand. seed: of all chance. validate_snapshots, test_snapshots: how many of the newest labelled snapshots judge the
-    model. holdout: the share of the entities that never train, judged apart. recency: the feature whose value alone is
-    a baseline. rfm: the features whose logistic regression is a baseline, None for those of RFM that the SELECT has.
-    truth: relation with the true probabilities of a simulated shop, in a column named as the label. leak_check: refuse
-    a feature that tells the label by itself. include_unversioned: train on attributes of which the source keeps only
-    the present, too. slices: columns by whose values the model is judged apart. reasons: how many of the strongest
-    reasons stand beside each score; 0 for none.
+    model. holdout: the share of the entities that never train, judged apart. recency: the feature whose value alone
+    is a baseline. rfm: the features whose logistic regression is a baseline, None for those of RFM that the SELECT
+    has. truth: relation with the true probabilities of a simulated shop, in a column named as the label. leak_check:
+    refuse a feature that tells the label by itself. include_unversioned: train on attributes of which the source
+    keeps only the present, too. slices: columns by whose values the model is judged apart. reasons: how many of the
+    strongest reasons stand beside each score; 0 for none.
     """
 
     entity: str
@@ -47,6 +51,7 @@ class PredictionSpec:
     model: str
     kind: str = "binary"
     as_of: str = "as_of"
+    ensemble: str = "mean"
     params: Mapping[str, Any] | None = None
     exclude: tuple[str, ...] = ()
     class_weight: str | None = None
@@ -55,6 +60,7 @@ class PredictionSpec:
     undersample: float | None = None
     calibrate: str | None = "platt"
     threshold: str | Mapping[str, Any] = "f1"
+    warm_start: bool = False
     retrain: str | Mapping[str, Any] = "when_changed"
     promote: str = "when_better"
     seed: int = 7
@@ -100,7 +106,7 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
     holdout = config.get("holdout", 0.1)
     is_share = isinstance(holdout, float) and 0 < holdout < 1
     _check(config, "holdout", holdout is None or is_share, "a share between 0 and 1")
-    for key in ("leak_check", "include_unversioned"):
+    for key in ("leak_check", "include_unversioned", "warm_start"):
         _check(config, key, isinstance(config.get(key, True), bool), "true or false")
     _check(config, "params", isinstance(config.get("params") or {}, Mapping), "a mapping of settings")
     columns = {key: config.get(key) or [] for key in ("exclude", "slices")}
@@ -108,7 +114,7 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
         columns["rfm"] = config["rfm"]
     for key, names in columns.items():
         _check(config, key, isinstance(names, list) and all(isinstance(n, str) for n in names), "a list of columns")
-    _choice(config, "model", tuple(TRAINERS))
+    model = _model(config)
     _choice(config, "kind", KINDS)
     if isinstance(config.get("retrain"), Mapping):
         _check_policy(config["retrain"])
@@ -118,9 +124,13 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
     _choice(config, "class_weight", CLASS_WEIGHTS)
     _choice(config, "calibrate", CALIBRATE)
     _check_share(config)
+    _check_probabilities(config, model)
+    _check_warm_start(config, model)
     parse_threshold(config.get("threshold", "f1"))
     lists = {key: tuple(dict.fromkeys(names)) for key, names in columns.items()}
     parsed = {
+        "model": model,
+        "ensemble": config.get("ensemble") or WAYS[0],
         "params": dict(config.get("params") or {}),
         "select": parse_select(config.get("select")),
         "tune": parse_tune(config.get("tune")),
@@ -132,9 +142,57 @@ def _check_share(config: Mapping[str, Any]) -> None:
     share = config.get("undersample")
     is_number = isinstance(share, int | float) and not isinstance(share, bool)
     _check(config, "undersample", share is None or (is_number and 0 < share <= 1), "a share above 0, at most 1")
-    if (config.get("params") or {}).get("loss") == "focal" and config.get("calibrate", "platt") is None:
+
+
+def _model(config: Mapping[str, Any]) -> str:
+    """The trainer's name, or those of an ensemble as one."""
+    given = config["model"]
+    if not isinstance(given, list):
+        _choice(config, "model", tuple(TRAINERS))
+        if config.get("ensemble") is not None:
+            raise ConfigError(
+                f"config ensemble={config['ensemble']!r} joins several models; list them: model=['{given}', '…']"
+            )
+        return given
+    for name in given:
+        _choice({"model": name}, "model", tuple(TRAINERS))
+    if len(given) < 2 or len(set(given)) < len(given):
+        raise ConfigError(f"config model={given!r} is not a list of at least two different trainers")
+    if config.get("ensemble") is not None:
+        _choice(config, "ensemble", WAYS)
+    if config.get("tune") is not None:
+        raise ConfigError(
+            "tune searches the params of one trainer; search those of each member in a prediction of its own, and give "
+            f"what it finds: params={{'{given[0]}': {{…}}}}"
+        )
+    if config.get("ensemble") == "vote" and config.get("reasons"):
+        raise ConfigError("an ensemble that votes tells no reasons; take ensemble='mean', 'weighted' or 'stacking'")
+    return TOGETHER.join(given)
+
+
+def _check_probabilities(config: Mapping[str, Any], model: str) -> None:
+    """Raises ConfigError where nothing would make probabilities of scores that are none."""
+    if config.get("calibrate", "platt") is not None:
+        return
+    params, members = config.get("params") or {}, families(model)
+    of_members = [params.get(name) for name in members] if len(members) > 1 else [params]
+    if any(isinstance(given, Mapping) and given.get("loss") == "focal" for given in of_members):
         raise ConfigError(
             "the scores of params.loss 'focal' are no probabilities; give calibrate='platt' or 'isotonic'"
+        )
+    if config.get("ensemble") == "vote":
+        raise ConfigError("shares of votes are no probabilities; give calibrate='platt' or 'isotonic'")
+
+
+def _check_warm_start(config: Mapping[str, Any], model: str) -> None:
+    if not config.get("warm_start"):
+        return
+    if len(families(model)) > 1:
+        raise ConfigError("warm_start goes on with one trainer's model, not with an ensemble; leave it out")
+    if config.get("calibrate", "platt") is None and (config.get("class_weight") or config.get("undersample")):
+        raise ConfigError(
+            "warm_start mixes what class_weight and undersample do at different times; give calibrate='platt' or "
+            "'isotonic', which takes it off on the way"
         )
 
 

@@ -51,6 +51,18 @@ def _hash_is_below(examples: Examples, share: float, salt: str) -> ir.BooleanVal
     return digest.substr(0, 8) < f"{round(share * 16**8):08x}"
 
 
+def fold_of(examples: Examples, number: int, folds: int, *, seed: int, is_inside: bool = True) -> Examples:
+    """The rows of fold `number`, from 0, of so many of about equal size; or with `is_inside` false all the others.
+
+    All rows of an entity are in one fold, told by its MD5 hash with the seed, whichever other entities there are.
+    """
+    salt = f"fold-{seed}"
+    inside = ~_hash_is_below(examples, number / folds, salt)
+    if number + 1 < folds:
+        inside &= _hash_is_below(examples, (number + 1) / folds, salt)
+    return _filtered(examples, inside if is_inside else ~inside)
+
+
 def undersampled(examples: Examples, share: float | None, *, seed: int) -> Examples:
     """All rows with a true label, and the others of about this share of the entities: the same ones each time.
 

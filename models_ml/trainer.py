@@ -30,6 +30,9 @@ TRAINERS = {
     "mlp": "models_ml.mlp",
     "lstm": "models_ml.lstm",
 }
+READS_SEQUENCES = ("lstm",)
+TOGETHER = " + "
+"""Stands between the members in the name of an ensemble: `xgboost + mlp`."""
 
 
 class FittedModel(Protocol):
@@ -89,11 +92,24 @@ class Trainer(Protocol):
         class_weight: str | None,
         progress: Progress,
         observe: Observe | None = None,
+        start: Any = None,
     ) -> FittedModel:
-        """Train with early stopping on `validate`. `params` are already merged over DEFAULT_PARAMS."""
+        """Train with early stopping on `validate`. `params` are already merged over DEFAULT_PARAMS.
+
+        start: a model of this family over the same features that the training goes on from, with its encoding.
+        """
 
     def load(self, parts: Mapping[str, bytes], schema: FeatureSchema) -> FittedModel:
         """Build a fitted model from the parts of its `dump`; raises ArtifactError where they do not fit."""
+
+
+def families(model: str) -> tuple[str, ...]:
+    """The families of a model: one, or all members of an ensemble.
+
+    >>> families("xgboost + mlp")
+    ('xgboost', 'mlp')
+    """
+    return tuple(model.split(TOGETHER))
 
 
 def trainer(name: str) -> Trainer:
@@ -126,7 +142,18 @@ def fit_of(name: str) -> Callable[..., FittedModel]:
 
 
 def merged_params(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The family's defaults with `params` over them; raises ConfigError on a key the family does not know."""
+    """The family's defaults with `params` over them; raises ConfigError on a key the family does not know.
+
+    Those of an ensemble are by member: `{'xgboost': {...}, 'mlp': {...}}`.
+    """
+    if len(members := families(name)) > 1:
+        odd = [key for key, given in params.items() if key not in members or not isinstance(given, Mapping)]
+        if odd:
+            raise ConfigError(
+                f"params of an ensemble are given by member, and {', '.join(odd)} is none with a mapping of its own; "
+                f"known: {', '.join(members)}, as in params={{'{members[0]}': {{…}}}}"
+            )
+        return {member: merged_params(member, params.get(member, {})) for member in members}
     defaults = trainer(name).DEFAULT_PARAMS
     unknown = [key for key in params if key not in defaults]
     if unknown:

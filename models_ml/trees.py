@@ -72,10 +72,12 @@ def fit(
     class_weight: str | None,
     progress: Progress,
     observe: Observe | None = None,
+    start: "TreesModel | None" = None,
 ) -> "TreesModel":
     """Boost trees on `train` until the log loss on `validate` has stopped falling; keep the rounds up to its least.
 
-    The rows pass through memory in batches and stay there as bins of one byte or two, not as floats.
+    The rows pass through memory in batches and stay there as bins of one byte or two, not as floats. With `start` they
+    are floats: more rounds follow its own, whose trees split between the bins of other rows.
     Raises ConfigError on a param out of bounds or a sequence feature, ExamplesError on labels of one kind only.
     """
     import xgboost
@@ -83,13 +85,16 @@ def fit(
     if params["min_child_weight"] is None:
         params = {**params, "min_child_weight": least_leaf_weight(train.rows())}
     check_params("xgboost", params, BOUNDS)
-    columns = fit_matrix_columns(train)
+    columns = start.columns if start else fit_matrix_columns(train)
     weight = positive_weight(train, validate, class_weight)
     threads = os.cpu_count() or 1
     progress("reading", 0.0)
-    quantiles = {"max_bin": params["max_bin"], "nthread": threads}
-    train_bins = xgboost.QuantileDMatrix(_batch_source(train, columns, weight), **quantiles)
-    validate_bins = xgboost.QuantileDMatrix(_batch_source(validate, columns, weight), ref=train_bins, **quantiles)
+    if start:
+        train_rows, validate_rows = (_floats(rows, columns, weight, threads) for rows in (train, validate))
+    else:
+        quantiles = {"max_bin": params["max_bin"], "nthread": threads}
+        train_rows = xgboost.QuantileDMatrix(_batch_source(train, columns, weight), **quantiles)
+        validate_rows = xgboost.QuantileDMatrix(_batch_source(validate, columns, weight), ref=train_rows, **quantiles)
     settings = {name: value for name, value in params.items() if name not in ("n_estimators", "early_stopping_rounds")}
     booster = xgboost.train(
         {
@@ -101,12 +106,13 @@ def fit(
             "seed": seed,
             "verbosity": 0,
         },
-        train_bins,
+        train_rows,
         num_boost_round=params["n_estimators"],
-        evals=[(validate_bins, "validate")],
+        evals=[(validate_rows, "validate")],
         early_stopping_rounds=params["early_stopping_rounds"],
         verbose_eval=False,
         callbacks=[_reporter(progress, observe, params["n_estimators"])],
+        xgb_model=start.booster if start else None,
     )
     progress("training", 1.0)
     return TreesModel(booster[: booster.best_iteration + 1], columns, train.schema)
@@ -222,13 +228,26 @@ def _batch_source(examples: Examples, columns: tuple[MatrixColumn, ...], weight:
             batch = next(self.batches, None)
             if batch is None:
                 return False
-            label = batch.column(LABEL).to_numpy(zero_copy_only=False)
-            # Weights rather than scale_pos_weight: early stopping then judges by the same weights.
-            weights = np.where(label == 1, np.float32(weight), np.float32(1))
-            input_data(data=matrix(batch, columns), label=label, weight=weights)
+            input_data(**_labelled(batch, columns, weight))
             return True
 
     return BatchSource()
+
+
+def _floats(examples: Examples, columns: tuple[MatrixColumn, ...], weight: float, threads: int) -> "xgboost.DMatrix":
+    """All rows at once, as floats."""
+    import xgboost
+
+    batches = [_labelled(batch, columns, weight) for batch in examples.batches()]
+    whole = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    return xgboost.DMatrix(whole["data"], label=whole["label"], weight=whole["weight"], missing=np.nan, nthread=threads)
+
+
+def _labelled(batch: pa.RecordBatch, columns: tuple[MatrixColumn, ...], weight: float) -> dict[str, np.ndarray]:
+    label = batch.column(LABEL).to_numpy(zero_copy_only=False)
+    # Weights rather than scale_pos_weight: early stopping then judges by the same weights.
+    weights = np.where(label == 1, np.float32(weight), np.float32(1))
+    return {"data": matrix(batch, columns), "label": label, "weight": weights}
 
 
 def _reporter(progress: Progress, observe: Observe | None, rounds: int) -> "xgboost.callback.TrainingCallback":

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from ibis_features import Examples, ExamplesError, read_examples, read_schema
-from models_ml.baselines import RIDGE, base_rate_scores, regression_scores, single_feature_scores
+from models_ml.baselines import base_rate_scores, regression_scores, single_feature_scores
 from models_ml.evaluation import METRICS, difference_interval, evaluate, roc_auc
 from models_ml.leaks import leak_suspects
+from models_ml.logistic import RIDGE
 
 LABELS = np.array([1, 0, 1, 0, 0, 1, 0, 0, 0, 0])
 SCORES = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0])

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from ibis_features import ConfigError, FeatureSchema
-from models_ml.artifact import FORMAT, LIBRARIES
+from models_ml.artifact import FORMAT, libraries_of
 from models_ml.registry import ActiveModel
 from models_ml.spec import PredictionSpec
 from udfs.quoting import identifier
@@ -176,7 +176,7 @@ def fingerprint_of(
 
     Rows are told by DuckDB's hash(), quick but bound to a DuckDB version: so that version is in the fingerprint, too.
     """
-    libraries = {name: version_of(name) for name in ("duckdb", *LIBRARIES[spec.model])}
+    libraries = {name: version_of(name) for name in ("duckdb", *libraries_of(spec.model))}
     definition: dict[str, Any] = {
         "sql": request.local(request.sql),
         "config": asdict(replace(spec, retrain="when_changed", promote="always", reasons=0, threshold="f1")),
@@ -222,7 +222,7 @@ def is_copy(con: duckdb.DuckDBPyConnection, table: str, relation: str) -> bool:
 
 
 def environment_of(model: str) -> dict[str, str]:
-    libraries = {name: version_of(name) for name in ("foretable", "duckdb", "ibis-framework", *LIBRARIES[model])}
+    libraries = {name: version_of(name) for name in ("foretable", "duckdb", "ibis-framework", *libraries_of(model))}
     return {"python": platform.python_version(), "machine": platform.machine(), **libraries}
 
 

@@ -6,6 +6,7 @@ appear in one transaction.
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -118,7 +119,9 @@ def _build(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress)
         assert active is not None
         run.score(active, decision, progress)
         return
-    trained, fitted = train(con, request, order.spec, order.examples, standing.fingerprint, progress)
+    trained, fitted, remark = train(con, request, order.spec, order.examples, standing.fingerprint, active, progress)
+    if remark:
+        decision = replace(decision, reason=f"{decision.reason}; {remark}")
     objection = _objection(trained, order.spec)
     if objection is None:
         run.serve(trained, fitted, decision, progress)

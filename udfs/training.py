@@ -1,20 +1,26 @@
 """One training of a prediction: split, look for leaks, select features, search params, fit, judge."""
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import duckdb
 
-from ibis_features import Examples
-from models_ml.artifact import pack
+from ibis_features import Examples, Split
+from models_ml.artifact import pack, unpack
+from models_ml.calibration import uncalibrated
 from models_ml.fitting import fit_spec
 from models_ml.importance import importances
 from models_ml.judging import RFM, judge, rfm_columns
 from models_ml.leaks import refuse_leaks
-from models_ml.registry import TrainedVersion
+from models_ml.preconditions import has_both_labels
+from models_ml.registry import ActiveModel, TrainedVersion, read_artifact, trained_version
 from models_ml.selection import select_features
 from models_ml.spec import PredictionSpec
-from models_ml.splitting import split_examples
+from models_ml.splitting import split_examples, undersampled
 from models_ml.trainer import FittedModel, Progress, merged_params
+from models_ml.warm_start import Compared, Start, better_of, start_from
 from udfs.decision import Fingerprint, Request, environment_of
 from udfs.progress import say
 from udfs.serving import now
@@ -27,19 +33,25 @@ def train(
     spec: PredictionSpec,
     examples: Examples,
     fingerprint: Fingerprint,
+    active: ActiveModel | None,
     progress: Progress,
-) -> tuple[TrainedVersion, FittedModel]:
-    """A version as it goes into the registry, and its model; nothing is written but the trials of a search."""
+) -> tuple[TrainedVersion, FittedModel, str]:
+    """A version as it goes into the registry, its model, and what is to be said of a warm start, in words.
+
+    Nothing is written but the trials of a search. `active` is the version that serves.
+    """
     started = time.monotonic()
     split, parts = split_examples(examples, spec)
     if spec.leak_check:
         refuse_leaks(parts["train"])
     kept, selection = select_features(spec, parts, progress=progress)
     params = searched_params(con, request.name, spec, kept, fingerprint, progress=progress)
-    fitted = fit_spec(spec, kept["train"], kept["validate"], params=params, progress=progress)
+    compared = _fitted(con, spec, kept, split, params, fingerprint, active, progress=progress)
+    fitted = compared.fitted
     progress("judging", 0.0)
     _say_which_rfm(request.name, examples, spec)
     judgement = judge(con, fitted, spec, parts, truth=request.truth_of(spec))
+    judgement = replace(judgement, metrics=(*judgement.metrics, *compared.metrics))
     trained = TrainedVersion(
         prediction=request.name,
         spec=spec,
@@ -60,7 +72,53 @@ def train(
         examples=request.local(request.examples),
         trained_at=now(),
     )
-    return trained, fitted
+    return trained, fitted, compared.words
+
+
+def _fitted(
+    con: duckdb.DuckDBPyConnection,
+    spec: PredictionSpec,
+    parts: Mapping[str, Examples],
+    split: Split,
+    params: Mapping[str, Any],
+    fingerprint: Fingerprint,
+    active: ActiveModel | None,
+    *,
+    progress: Progress,
+) -> Compared:
+    """A model trained in full, or with `warm_start` the better one of it and of one that goes on from `active`."""
+    full = fit_spec(spec, parts["train"], parts["validate"], params=params, progress=progress)
+    if not spec.warm_start or active is None:
+        return Compared(full, (), "")
+    before = trained_version(con, active.prediction, active.version)
+    start = start_from(before.split, split, horizon_days=spec.horizon_days)
+    if active.definition != fingerprint.definition:
+        start = Start(obstacle="the SELECT, the config, the features or a library are not those that it has")
+    elif before.schema != parts["train"].schema:
+        start = Start(obstacle="other features were selected")
+    elif before.params != merged_params(spec.model, params):
+        start = Start(obstacle="the search has found other params")
+    fresh = parts["train"].at(start.snapshots)
+    if not start.obstacle and not has_both_labels(undersampled(fresh, spec.undersample, seed=spec.seed)):
+        start = Start(obstacle="what is new has labels of one kind only")
+    if start.obstacle:
+        return Compared(full, (), f"trained in full and not from version {before.version} on: {start.obstacle}")
+    blob = read_artifact(con, active.prediction, before.version)
+    warm = fit_spec(
+        spec,
+        fresh,
+        parts["validate"],
+        params=params,
+        progress=lambda step, share: progress(f"warm start: {step}", share),
+        start=uncalibrated(unpack(blob, expected_sha256=before.sha256)),
+    )
+    compared = better_of(warm, full, spec, parts)
+    return replace(compared, words=f"{_going_on(before.version, start)}: {compared.words}")
+
+
+def _going_on(version: int, start: Start) -> str:
+    count = len(start.snapshots)
+    return f"warm start from version {version} on {count} new {'snapshot' if count == 1 else 'snapshots'}"
 
 
 def _say_which_rfm(name: str, examples: Examples, spec: PredictionSpec) -> None:

@@ -22,6 +22,7 @@ from foretable.reporting.facts import PARTS, Facts, baseline_words, limits
 from foretable.results import changed_params
 from models_ml.evaluation import TRUE_CALIBRATION_ERROR
 from models_ml.judging import ABOVE
+from models_ml.warm_start import FULL, LESS, WARM
 
 INDEX = "index.html"
 SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
@@ -171,6 +172,8 @@ def _scored_by(facts: Facts) -> dict[str, str]:
         "uncalibrated": "uncalibrated",
         **baseline_words(facts.config),
         "truth": "truth",
+        FULL: "full retrain",
+        WARM: "warm start",
     }
     there = {scored_by for _, scored_by, _ in facts.metrics}
     return {scored_by: word for scored_by, word in words.items() if scored_by in there}
@@ -185,7 +188,8 @@ def _metric_rows(facts: Facts, split: str) -> list[dict[str, Any]]:
         }
         for metric, (word, unit) in METRIC_WORDS.items()
     ]
-    above = [facts.metrics.get((split, ABOVE + scored_by, "roc_auc")) for scored_by in _scored_by(facts)]
+    leads = {name: LESS if name in (FULL, WARM) else ABOVE for name in _scored_by(facts)}
+    above = [facts.metrics.get((split, lead + name, "roc_auc")) for name, lead in leads.items()]
     if any(above):
         rows.append({"word": "the model's lead in ROC AUC", "unit": "above 0 is better", "cells": above})
     return [row for row in rows if any(row["cells"])]
