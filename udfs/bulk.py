@@ -15,7 +15,7 @@ from ibis_features import FeatureSchema
 from models_ml.encoding import empty_batch, feature_batch
 from udfs.quoting import current_database, identifier, readable
 
-ROWS_PER_BATCH = 32_768
+ROWS_PER_BATCH = 16_384
 KEY = "__entity"
 
 Answers = Callable[[pa.RecordBatch], Mapping[str, pa.Array]]

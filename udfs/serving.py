@@ -150,7 +150,6 @@ def _append_to_log(con: duckdb.DuckDBPyConnection, scoring: Scoring, *, is_shado
         select ? as run_id, ? as prediction, ?::integer as version, ? as entity, entity_id::varchar as entity_id, score,
             raw_score, as_of, timestamp '{scoring.run_at}' as scored_at, ?::boolean as is_shadow
         from {SCORED}
-        order by score desc, entity_id
         """,
         [scoring.run_id, scoring.prediction, scoring.version, scoring.entity, is_shadow],
     )
