@@ -1,4 +1,4 @@
--- How good the scores of a snapshot turned out to be, once its outcomes were known. It is a view, and so always current.
+-- How good the scores of a snapshot turned out to be, once its outcomes were known. A view, and so always current.
 with realised as (
     select * from {{ foretable.without_catalog(source('foretable', 'realised')) }}
 ),
