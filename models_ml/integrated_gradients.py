@@ -95,10 +95,7 @@ class IntegratedGradients:
     def _add(self, out: np.ndarray, name: str, moved: np.ndarray) -> None:
         """Sum up what an input adds by feature: positions and indicators of a number, the steps of a sequence."""
         if name == "numbers":
-            numbers = self.encoding.numbers
-            columns = [number.feature for number in numbers for _ in number.mean]
-            columns += [number.feature for number in numbers if number.has_indicator]
-            np.add.at(out.T, [self.places[column] for column in columns], moved.T)
+            np.add.at(out.T, [self.places[feature] for feature in self.encoding.number_features], moved.T)
         elif name == "sequence_numbers":
             out[:, [self.places[one.feature] for one in self.encoding.sequence_numbers]] += moved.sum(axis=1)
         else:
