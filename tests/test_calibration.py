@@ -23,8 +23,8 @@ from models_ml.spec import parse_spec
 from models_ml.splitting import undersampled
 from models_ml.trees import TreesModel
 from tests.predicting import BINARY, fixed, predict
-from tests.test_trees_sql import COLUMNS, FEATURES, batch_of, model_of
-from udfs.trees_sql import compile_sql
+from tests.test_compiling_trees import COLUMNS, FEATURES, batch_of, model_of
+from udfs.compiling import compile_sql
 
 METHODS = sorted(FITS)
 
@@ -103,7 +103,7 @@ def test_the_macro_of_calibrated_trees_has_the_bits_of_the_model(method: str) ->
 def test_a_macro_with_another_calibration_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     trees = model_of(FEATURES, COLUMNS)
     model = CalibratedModel(trees, fit_platt(*overconfident(500, 0)[:2]))
-    monkeypatch.setattr("udfs.trees_sql.calibration_of", lambda fitted: fit_platt(*overconfident(500, 1)[:2]))
+    monkeypatch.setattr("udfs.compiling.calibration_of", lambda fitted: fit_platt(*overconfident(500, 1)[:2]))
     with pytest.raises(ArtifactError, match=r"refused to publish scores\.churn: SQL and model differ"):
         compile_sql(duckdb.connect(), "churn", model, batch_of(trees, 10, 0))
 

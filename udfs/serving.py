@@ -1,5 +1,6 @@
 """What a version that serves is to SQL: its table of scores, its macro in the file, and its rows in the log."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,9 +17,9 @@ from models_ml.thresholds import Capacity, parse_threshold
 from models_ml.trainer import FittedModel
 from udfs.answers import MARGIN, REASONS, explanation
 from udfs.bulk import KEY, Answers, answered
-from udfs.calibration_sql import score_sql
+from udfs.compiling import UncompiledError, compile_sql, drop_sql
+from udfs.compiling.calibration import score_sql
 from udfs.quoting import identifier
-from udfs.trees_sql import compile_sql, drop_sql, trees_of
 
 PARITY_ROWS = 2_000
 SCORED = "temp.main.foretable_scored"
@@ -56,9 +57,9 @@ def check_keys_of_scores(spec: PredictionSpec) -> None:
 
 
 def publish_sql(con: duckdb.DuckDBPyConnection, name: str, fitted: FittedModel, examples: Examples) -> None:
-    """Trees become a macro in the file; another family's name must not go on scoring with an older version's trees."""
+    """What SQL can hold becomes a macro in the file; of anything else no macro of an older version must be left."""
     drop_sql(con, name)
-    if trees_of(fitted):
+    with suppress(UncompiledError):
         compile_sql(con, name, fitted, examples, rows=PARITY_ROWS)
 
 

@@ -1,0 +1,139 @@
+"""The functions that a compiled model becomes: a scalar macro and a table macro."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import duckdb
+import ibis
+import pyarrow as pa
+
+from ibis_features import Examples, FeatureSchema
+from models_ml.calibration import Calibration, calibration_of, uncalibrated
+from models_ml.trainer import FittedModel
+from udfs.compiling.calibration import score_sql
+from udfs.compiling.families import compiled
+from udfs.compiling.parity import PARITY_ROWS, check_parity
+from udfs.compiling.scope import Compiled, Names, Scope, UncompiledError
+from udfs.compiling.store import (
+    MODELS_SCHEMA,
+    SCHEMA,
+    checked_table,
+    drop_model_tables,
+    function,
+    registered,
+    write_model_tables,
+)
+from udfs.quoting import check_names, identifier, literal, readable
+from udfs.transactions import transaction
+
+
+def compile_sql(
+    con: duckdb.DuckDBPyConnection,
+    prediction: str,
+    model: FittedModel,
+    sample: Examples | pa.RecordBatch | pa.Table | None = None,
+    *,
+    rows: int = PARITY_ROWS,
+) -> None:
+    """Store the model as `scores.<prediction>(row, f1 := …, fn := …)` and the table macro `<prediction>_table('name')`.
+
+        select user_id, scores.churn(features) from features__user as features
+        select user_id, scores.churn(features, order_count := 3) from features__user as features
+        select scores.churn(order_count := 3, days_since_order := 12)
+        from scores.churn_table('features__user')
+
+    A feature that is named takes the place of the row's; one that neither gives is missing. The macros read tables of
+    the schema `scores_models` of the database in use: attached under another name, say `use` first. All is done in the
+    caller's transaction, or in one of its own.
+
+    Raises UncompiledError where SQL cannot hold the model, and ArtifactError, publishing nothing, where the macro
+    differs from the model on rows made for the purpose or on `rows` of `sample`.
+    """
+    check_names(model.schema)
+    try:
+        found = compiled(uncalibrated(model))
+    except UncompiledError as error:
+        raise UncompiledError(
+            f"refused to publish {SCHEMA}.{prediction}: {error}; its scores can be looked up by "
+            f"{SCHEMA}.{prediction}_of(entity_id)"
+        ) from error
+    with transaction(con):
+        for schema in (SCHEMA, MODELS_SCHEMA):
+            con.execute(f"create schema if not exists {schema}")
+        drop_model_tables(con, prediction)
+        mark = write_model_tables(con, prediction, found.tables)
+        _create_macros(con, _Macro(prediction, model.schema, found, calibration_of(model), mark))
+        with registered(con, pa.Table.from_batches([found.probes])) as probes:
+            for by_columns in (False, True):
+                check_parity(
+                    con,
+                    prediction,
+                    model,
+                    probes,
+                    tolerance=found.tolerance,
+                    rows=found.probes.num_rows,
+                    by_columns=by_columns,
+                )
+        if isinstance(sample, Examples):
+            relation = f"({ibis.to_sql(sample.table, dialect='duckdb')})"
+            check_parity(con, prediction, model, relation, tolerance=found.tolerance, rows=rows)
+        elif sample is not None:
+            table = sample if isinstance(sample, pa.Table) else pa.Table.from_batches([sample])
+            with registered(con, table) as relation:
+                check_parity(con, prediction, model, relation, tolerance=found.tolerance, rows=rows)
+
+
+def drop_sql(con: duckdb.DuckDBPyConnection, prediction: str) -> None:
+    """Drop what `compile_sql` made, if it is there."""
+    con.execute(f"drop macro if exists {function(prediction)}")
+    con.execute(f"drop macro table if exists {function(f'{prediction}_table')}")
+    drop_model_tables(con, prediction)
+
+
+@dataclass(frozen=True)
+class _Macro:
+    """What the SQL of a prediction's functions is made of."""
+
+    prediction: str
+    schema: FeatureSchema
+    compiled: Compiled
+    calibration: Calibration | None
+    mark: str
+
+    @cached_property
+    def own(self) -> Names:
+        return Names(self.schema.names)
+
+    def score(self, expressions: list[str], source: str) -> str:
+        """The score as a scalar subquery over the features as SQL; `source` is the FROM that they stand above."""
+        columns = ", ".join(f"{expression} as c{place}" for place, expression in enumerate(expressions))
+        scope = Scope(
+            source=f"(select {columns} {source})",
+            out="margin",
+            places={name: place for place, name in enumerate(self.schema.names)},
+            own=self.own,
+            table_of=lambda role: checked_table(self.prediction, role, self.mark),
+        )
+        margin = self.own("margin")
+        score = score_sql(self.calibration, f"{margin}.margin", own=self.own("piece"))
+        return f"(select {score} from ({self.compiled.margin(scope)}) as {margin})"
+
+
+def _create_macros(con: duckdb.DuckDBPyConnection, macro: _Macro) -> None:
+    features, own = macro.schema.features, macro.own
+    row, taken = own("row"), own.plain("row")
+    arguments = ", ".join(f"{identifier(name)} := null" for name in (taken, *macro.schema.names))
+    given = [
+        f"coalesce({readable(identifier(feature.name), feature)}, "
+        f"{readable(f'struct_extract({row}, {literal(feature.name)})', feature)})"
+        for feature in features
+    ]
+    score = macro.score(given, f"from (select {identifier(taken)} as {row}) as {own('given')}")
+    con.execute(f"create or replace macro {function(macro.prediction)}({arguments}) as {score}")
+
+    relation = own("relation")
+    read = [readable(f"{row}.{identifier(feature.name)}", feature) for feature in features]
+    con.execute(
+        f"create or replace macro {function(f'{macro.prediction}_table')}({relation}) as table "
+        f"select {row}.*, {macro.score(read, '')} as score from query_table({relation}) as {row}"
+    )

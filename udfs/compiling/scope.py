@@ -1,0 +1,71 @@
+"""What a family gives, and what it is given to write its SQL with."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from ibis_features import ArtifactError
+
+
+class UncompiledError(ArtifactError):
+    """A model that SQL cannot hold faithfully."""
+
+
+class Names:
+    """Names of a macro's own, none of which is a feature's: a parameter replaces any name like it in the body."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self._taken = frozenset(name.casefold() for name in taken)
+
+    def __call__(self, word: str) -> str:
+        """`_word`, with more underscores behind it where a feature is named so."""
+        return self.plain(f"_{word}")
+
+    def plain(self, word: str) -> str:
+        """The word itself, with underscores behind it where a feature is named so."""
+        while word.casefold() in self._taken:
+            word += "_"
+        return word
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where a family's SQL stands.
+
+    source: the relation that it selects from, SQL. out: the name that its log-odds get. places: where in the source's
+    columns c0, c1, … each feature lies. table_of: from a role to the relation of a model table. prefix: stands before
+    the roles of an ensemble's member.
+    """
+
+    source: str
+    out: str
+    places: Mapping[str, int]
+    own: Names
+    table_of: Callable[[str], str]
+    prefix: str = ""
+
+    @property
+    def alias(self) -> str:
+        """The name that the source has in the FROM of a family's SELECT."""
+        return self.own("source")
+
+    def column(self, feature: str) -> str:
+        return f"{self.alias}.c{self.places[feature]}"
+
+    def table(self, role: str) -> str:
+        return self.table_of(self.prefix + role)
+
+    def of_member(self, member: str, source: str, out: str) -> "Scope":
+        """The scope of a member of an ensemble, over another source with the same columns."""
+        return replace(self, source=source, out=out, prefix=f"{self.prefix}{member}_")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A model as tables and SQL; the package's docstring says what each part has to be."""
+
+    tables: Mapping[str, pa.Table]
+    margin: Callable[[Scope], str]
+    probes: pa.RecordBatch
+    tolerance: float

@@ -1,0 +1,76 @@
+"""Boosted trees as SQL with the bits that XGBoost gives.
+
+All nodes of all trees lie in one list, level by level, in a one-row table; `tree_nodes` tells what a node is. A row
+walks through all trees at once, one level a step, by nested `list_transform`.
+"""
+
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+
+from models_ml.encoding import MatrixColumn
+from models_ml.trees import TreesModel
+from udfs.compiling.scope import Compiled, Scope
+from udfs.compiling.tree_nodes import TreeNodes, lay_out, probes_of
+from udfs.quoting import literal
+
+
+def compile_trees(model: TreesModel) -> Compiled:
+    """Raises ArtifactError where the trees are not of the kind that is known here."""
+    nodes = lay_out(model)
+    return Compiled(
+        tables={"trees": _table(nodes)},
+        margin=partial(_margin, model, nodes),
+        probes=probes_of(model, nodes),
+        tolerance=0.0,
+    )
+
+
+def _table(nodes: TreeNodes) -> pa.Table:
+    structs = pa.StructArray.from_arrays(
+        [pa.array(nodes.slots), pa.array(nodes.thresholds), pa.array(nodes.children)],
+        ["slot", "threshold", "child"],
+    )
+    return pa.table({"nodes": _one_list(structs), "roots": _one_list(structs.slice(0, nodes.trees))})
+
+
+def _margin(model: TreesModel, nodes: TreeNodes, scope: Scope) -> str:
+    rows, trees, node, total, leaf = map(scope.own, ("rows", "trees", "node", "total", "leaf"))
+    values = [_value(scope.column(column.feature), column) for column in map(model.columns.__getitem__, nodes.columns)]
+    read = ", ".join(f"{value} as v{place}" for place, value in enumerate(values)) or "1 as v0"
+    slots = [f"coalesce({rows}.v{place}, '{fill}'::FLOAT)" for fill in ("inf", "-inf") for place in range(len(values))]
+    inputs = ", ".join([*slots, "'-inf'::FLOAT"])
+    walk = f"{trees}.roots"
+    for _ in range(nodes.depth):
+        is_below = f"({rows}.slots[{node}.slot] < {node}.threshold)::INTEGER"
+        walk = f"list_transform({walk}, lambda {node}: {trees}.nodes[{node}.child - {is_below}])"
+    leaves = f"list_transform({walk}, lambda {node}: {node}.threshold)"
+    start = _float_literal(nodes.base_margin)
+    # Leaves are summed as FLOAT in the order of the trees, as XGBoost does it.
+    margin = f"list_reduce({leaves}, lambda {total}, {leaf}: ({total} + {leaf})::FLOAT, {start})"
+    return f"""
+        select {rows}.* exclude (slots), {margin} as {scope.out}
+        from (
+            select {rows}.* exclude ({", ".join(f"v{place}" for place in range(max(1, len(values))))}), [{inputs}] as slots
+            from (select {scope.alias}.*, {read} from {scope.source} as {scope.alias}) as {rows}
+        ) as {rows}, {scope.table("trees")} as {trees}
+    """
+
+
+def _value(column_sql: str, column: MatrixColumn) -> str:
+    """One matrix column as FLOAT, NULL where `models_ml.encoding.matrix` gives NaN."""
+    if column.role == "category":
+        vocabulary = ", ".join(literal(value) for value in column.vocabulary)
+        return f"(list_position([{vocabulary}]::VARCHAR[], {column_sql}) - 1)::FLOAT"
+    if column.role == "embedding":
+        column_sql = f"{column_sql}[{column.position + 1}]"
+    return f"case when isfinite({column_sql}) then {column_sql} end"
+
+
+def _float_literal(value: np.float32) -> str:
+    return f"'{np.format_float_scientific(value, unique=True, trim='-')}'::FLOAT"
+
+
+def _one_list(values: pa.Array) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
