@@ -22,7 +22,7 @@ from models_ml.preconditions import Bounds, check_params, positive_weight, refus
 from models_ml.trainer import Observe, Progress
 
 DEFAULT_PARAMS: Mapping[str, Any] = {
-    "reg_lambda": 100.0,  # snapshots of one user are alike: a penalty for fewer rows than there are
+    "reg_lambda": 300.0,  # snapshots of one user are alike: a penalty for fewer rows than there are
     "max_iterations": 300,
     "max_rows": 200_000,  # more training rows than this are sampled
 }

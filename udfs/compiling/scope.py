@@ -53,6 +53,10 @@ class Scope:
     def column(self, feature: str) -> str:
         return f"{self.alias}.c{self.places[feature]}"
 
+    def working(self, word: str) -> str:
+        """The name of a column that the family's SQL adds on its way and leaves beside `out`."""
+        return f"{self.out}_{word}"
+
     def table(self, role: str) -> str:
         return self.table_of(self.prefix + role)
 

@@ -1,0 +1,84 @@
+"""A logistic regression compiled to SQL gives the scores that the model gives."""
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from ibis_features import ArtifactError, Feature, FeatureSchema
+from models_ml.encoding import empty_batch
+from models_ml.inputs import CategoryInput, InputEncoding, NumberInput
+from models_ml.linear import DEFAULT_PARAMS, LogisticModel
+from udfs.compiling import check_parity, compile_sql
+
+SCHEMA = FeatureSchema(
+    "user_id",
+    "as_of",
+    "label",
+    (
+        Feature("year", "number", "INTEGER"),
+        Feature("spent", "number", "DOUBLE"),
+        Feature("taste", "embedding", "FLOAT[2]", width=2),
+        Feature("city", "category", "VARCHAR"),
+    ),
+)
+ENCODING = InputEncoding(
+    numbers=(
+        # Values that lie close together are stretched by as much as they are alike.
+        NumberInput("year", "number", (float(np.float32(np.log(2026))),), (4000.0,)),
+        NumberInput("spent", "number", (2.0,), (0.7,), has_indicator=True),
+        NumberInput("taste", "embedding", (0.1, -0.2), (1.5, 0.5), has_indicator=True),
+    ),
+    categories=(CategoryInput("city", ("Leeds", "L'Île")),),
+    sequence_numbers=(),
+    sequence_categories=(),
+    steps=0,
+)
+#              intercept; year, spent, taste; are spent and taste missing; city NULL, unknown, Leeds, L'Île
+COEFFICIENTS = [-0.5, 0.3, 0.8, -0.4, 0.2, 0.6, -0.7, 0.1, 0.0, 0.9, -0.3]
+
+
+def model_of(**changed: float) -> LogisticModel:
+    coefficients = np.array(COEFFICIENTS)
+    for place, value in changed.items():
+        coefficients[int(place.removeprefix("at_"))] = value
+    return LogisticModel(ENCODING, DEFAULT_PARAMS, coefficients, np.zeros(len(coefficients)), SCHEMA)
+
+
+def test_a_score_is_the_logistic_of_the_sum(con: duckdb.DuckDBPyConnection) -> None:
+    compile_sql(con, "buyers", model_of())
+    found = con.execute(
+        "select scores.buyers(year := 2025, spent := exp(3) - 1, taste := [0.1, 1.8], city := 'Leeds'), scores.buyers()"
+    ).fetchone()
+    log_odds = [-0.5 + 0.8 * 0.7 + 0.2 * 1.0 + 0.9, -0.5 + 0.6 - 0.7 + 0.1]
+    assert found == pytest.approx([1 / (1 + np.exp(-value)) for value in log_odds], abs=1e-3)
+
+
+def test_macros_and_model_agree_where_a_number_hardly_varies(con: duckdb.DuckDBPyConnection) -> None:
+    model = model_of()
+    years = list(range(1990, 2031))
+    rows = {"year": years, "spent": years, "taste": [[0.5, -0.5]] * len(years), "city": ["Oslo"] * len(years)}
+    batch = pa.RecordBatch.from_pydict(rows, schema=empty_batch(SCHEMA).schema)
+    compile_sql(con, "buyers", model, batch)
+    con.register("rows", pa.Table.from_batches([batch]))
+    found = con.execute("select score from scores.buyers_table('rows')").fetchnumpy()["score"]
+    assert found == pytest.approx(model.predict(batch), abs=1e-6)
+    assert len(set(found[25:].tolist())) > 5
+
+
+@pytest.mark.parametrize("place", range(len(COEFFICIENTS)))
+def test_each_coefficient_counts(con: duckdb.DuckDBPyConnection, place: int) -> None:
+    compile_sql(con, "buyers", model_of())
+    rows = {"year": [None, 2025], "spent": [None, 9], "taste": [None, [1, 1]], "city": [None, "Leeds"]}
+    for city in ("L'Île", "Oslo"):
+        for name, value in (("year", 2026), ("spent", 3), ("taste", [2, 2]), ("city", city)):
+            rows[name].append(value)
+    con.register("rows", pa.table(rows, schema=empty_batch(SCHEMA).schema))
+    assert check_parity(con, "buyers", model_of(), "rows") == 4
+    with pytest.raises(ArtifactError, match="SQL and model differ"):
+        check_parity(con, "buyers", model_of(**{f"at_{place}": 2.0}), "rows")
+
+
+@pytest.fixture
+def con() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect()
