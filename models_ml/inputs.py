@@ -239,8 +239,11 @@ def _floats(values: pa.Array) -> np.ndarray:
 
 
 def signed_log(values: np.ndarray) -> np.ndarray:
-    """sign(x) * log(1 + |x|), which draws in the long tails of counts and sums."""
-    return np.sign(values) * np.log1p(np.abs(values))
+    """sign(x) * log(1 + |x|), which draws in the long tails of counts and sums.
+
+    Float32, computed as float64: of a column that hardly varies the last bit counts, and SQL has to find the same one.
+    """
+    return (np.sign(values) * np.log1p(np.abs(values.astype(np.float64)))).astype(np.float32)
 
 
 def _codes(values: pa.Array, category: CategoryInput, *, null: int) -> np.ndarray:

@@ -10,7 +10,7 @@ def score_sql(calibration: Calibration | None, margin: str, *, own: str = "_piec
     """
     log_odds = f"{margin}::DOUBLE"
     if calibration is not None:
-        most = _double(MOST_LOG_ODDS)
+        most = double(MOST_LOG_ODDS)
         log_odds = f"least(greatest({_log_odds(calibration, log_odds, own)}, -{most}), {most})"
     return f"(1 / (1 + exp(-({log_odds}))))::FLOAT"
 
@@ -20,13 +20,13 @@ def _log_odds(calibration: Calibration, margin: str, own: str) -> str:
     lines = zip(calibration.x, calibration.y, calibration.slope, strict=True)
     if len(calibration.x) == 1:
         [(x, y, slope)] = lines
-        return f"{_double(y)} + {_double(slope)} * ({margin} - {_double(x)})"
-    starts = ", ".join(map(_double, calibration.x[1:]))
-    of_x, of_y, of_slope = (f"([{', '.join(map(_double, values))}])[{own}]" for values in zip(*lines, strict=True))
+        return f"{double(y)} + {double(slope)} * ({margin} - {double(x)})"
+    starts = ", ".join(map(double, calibration.x[1:]))
+    of_x, of_y, of_slope = (f"([{', '.join(map(double, values))}])[{own}]" for values in zip(*lines, strict=True))
     piece = f"1 + len(list_filter([{starts}], lambda {own}: {own} <= {margin}))"
     return f"list_transform([{piece}], lambda {own}: {of_y} + {of_slope} * ({margin} - {of_x}))[1]"
 
 
-def _double(value: float) -> str:
+def double(value: float) -> str:
     """As DOUBLE to the last bit; a number without quotes would pass through DECIMAL."""
     return f"'{value!r}'::DOUBLE"

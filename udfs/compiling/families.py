@@ -3,15 +3,18 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from models_ml.ensemble import EnsembleModel
+from models_ml.network import NetworkModel
 from models_ml.trainer import FittedModel
 from models_ml.trees import TreesModel
+from udfs.compiling.ensembles import compile_ensemble
+from udfs.compiling.mlp import compile_mlp
 from udfs.compiling.scope import Compiled, UncompiledError
 from udfs.compiling.trees import compile_trees
 
-FAMILIES: Mapping[type, Callable[[Any], Compiled]] = {
-    TreesModel: compile_trees,
+NETWORKS: Mapping[str, Callable[[NetworkModel], Compiled]] = {
+    "mlp": compile_mlp,
 }
-"""The function that compiles each kind of fitted model."""
 
 
 def compiled(model: FittedModel) -> Compiled:
@@ -20,3 +23,21 @@ def compiled(model: FittedModel) -> Compiled:
     if family is None:
         raise UncompiledError(f"a {type(model).__name__} cannot be said in SQL")
     return family(model)
+
+
+def _compile_network(model: NetworkModel) -> Compiled:
+    if model.family not in NETWORKS:
+        raise UncompiledError(f"an {model.family} reads its steps one after another, which SQL cannot do in good time")
+    return NETWORKS[model.family](model)
+
+
+def _compile_ensemble(model: EnsembleModel) -> Compiled:
+    return compile_ensemble(model, {name: compiled(member) for name, member in model.members.items()})
+
+
+FAMILIES: Mapping[type, Callable[[Any], Compiled]] = {
+    TreesModel: compile_trees,
+    NetworkModel: _compile_network,
+    EnsembleModel: _compile_ensemble,
+}
+"""The function that compiles each kind of fitted model."""

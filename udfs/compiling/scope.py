@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pyarrow as pa
 
 from ibis_features import ArtifactError
@@ -53,6 +54,10 @@ class Scope:
     def column(self, feature: str) -> str:
         return f"{self.alias}.c{self.places[feature]}"
 
+    def working(self, word: str) -> str:
+        """The name of a column that the family's SQL adds on its way and leaves beside `out`."""
+        return f"{self.out}_{word}"
+
     def table(self, role: str) -> str:
         return self.table_of(self.prefix + role)
 
@@ -63,9 +68,13 @@ class Scope:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A model as tables and SQL; the package's docstring says what each part has to be."""
+    """A model as tables and SQL; the package's docstring says what each part has to be.
+
+    is_settled: for a batch the rows, bool [rows], whose score does not hang on the last bits of a network; None for all.
+    """
 
     tables: Mapping[str, pa.Table]
     margin: Callable[[Scope], str]
     probes: pa.RecordBatch
     tolerance: float
+    is_settled: Callable[[pa.RecordBatch], np.ndarray] | None = None
