@@ -72,9 +72,7 @@ class EnsembleModel:
             member.predict(batch) >= threshold
             for member, threshold in zip(self.members.values(), self.combination.thresholds, strict=True)
         ]
-        undecided = 0.5 / len(says)
-        share = np.clip(np.mean(says, axis=0), undecided, 1 - undecided)
-        return (np.log(share) - np.log1p(-share)).astype(np.float32)
+        return vote_log_odds(np.mean(says, axis=0), len(says))
 
     @property
     def tells_contributions(self) -> bool:
@@ -148,6 +146,13 @@ def fit_ensemble(
     elif way == "vote":
         combination = replace(combination, thresholds=tuple(_threshold(m, validate) for m in members.values()))
     return EnsembleModel(members, combination, train.schema)
+
+
+def vote_log_odds(shares: np.ndarray, members: int) -> np.ndarray:
+    """The log-odds, float32 [rows], of the shares of so many members that say true; see `EnsembleModel.margin`."""
+    undecided = 0.5 / members
+    share = np.clip(shares, undecided, 1 - undecided)
+    return (np.log(share) - np.log1p(-share)).astype(np.float32)
 
 
 def least_loss_weights(log_odds: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:

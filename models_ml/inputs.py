@@ -266,10 +266,9 @@ def _floats(values: pa.Array) -> np.ndarray:
 def signed_log(values: np.ndarray) -> np.ndarray:
     """sign(x) * log(1 + |x|), which draws in the long tails of counts and sums.
 
-    In float64 and then rounded, so that SQL gives the same bits: where all values lie close together, each one counts.
+    Float32, computed as float64: of a column that hardly varies the last bit counts, and SQL has to find the same one.
     """
-    logarithms = np.log1p(np.abs(values, dtype=np.float64))
-    return (np.sign(values) * logarithms).astype(values.dtype)
+    return (np.sign(values) * np.log1p(np.abs(values.astype(np.float64)))).astype(np.float32)
 
 
 def _codes(values: pa.Array, category: CategoryInput, *, null: int) -> np.ndarray:

@@ -3,16 +3,20 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from models_ml.ensemble import EnsembleModel
 from models_ml.linear import LogisticModel
 from models_ml.network import NetworkModel
 from models_ml.trainer import FittedModel
 from models_ml.trees import TreesModel
+from udfs.compiling.ensembles import compile_ensemble
 from udfs.compiling.logistic import compile_logistic
+from udfs.compiling.mlp import compile_mlp
 from udfs.compiling.scope import Compiled, UncompiledError
 from udfs.compiling.transformer import compile_transformer
 from udfs.compiling.trees import compile_trees
 
 NETWORKS: Mapping[str, Callable[[NetworkModel], Compiled]] = {
+    "mlp": compile_mlp,
     "transformer": compile_transformer,
 }
 
@@ -31,9 +35,14 @@ def _compile_network(model: NetworkModel) -> Compiled:
     return NETWORKS[model.family](model)
 
 
+def _compile_ensemble(model: EnsembleModel) -> Compiled:
+    return compile_ensemble(model, {name: compiled(member) for name, member in model.members.items()})
+
+
 FAMILIES: Mapping[type, Callable[[Any], Compiled]] = {
     TreesModel: compile_trees,
     LogisticModel: compile_logistic,
     NetworkModel: _compile_network,
+    EnsembleModel: _compile_ensemble,
 }
 """The function that compiles each kind of fitted model."""

@@ -35,8 +35,8 @@ def static_table(encoding: InputEncoding, by_code: Sequence[np.ndarray]) -> dict
     return columns
 
 
-def static_inputs(encoding: InputEncoding, scope: Scope, *, out: str) -> str:
-    """The source with one more column, `out`: FLOAT[] of all static inputs in the order of `Encoded`, numbers first."""
+def static_inputs(encoding: InputEncoding, scope: Scope, *, out: str, width: int) -> str:
+    """The source with one more column, `out`: FLOAT[width] of all static inputs, in the order of `Encoded`."""
     rows, weights = scope.own("rows"), scope.own("weights")
     numbers = [(place, number, scope.working(f"number_{place}")) for place, number in enumerate(encoding.numbers)]
     scalars = [(number, name) for _, number, name in numbers if number.role == "number"]
@@ -65,7 +65,7 @@ def static_inputs(encoding: InputEncoding, scope: Scope, *, out: str) -> str:
     relation = f"select {', '.join([f'{scope.alias}.*', *squashed])} from {scope.source} as {scope.alias}"
     relation = f"select {', '.join([excluding(rows, working), *standardised])} from ({relation}) as {rows}"
     return f"""
-        select {excluding(rows, working)}, {_joined(parts)} as {out}
+        select {excluding(rows, working)}, {_joined(parts)}::FLOAT[{width}] as {out}
         from ({relation}) as {rows}, {scope.table("weights")} as {weights}
     """
 

@@ -30,10 +30,10 @@ def _margin(model: LogisticModel, scope: Scope) -> str:
     """Categories come in as their coefficients, so that these are multiplied by 1."""
     rows, weights, inputs = scope.own("rows"), scope.own("weights"), scope.working("inputs")
     width = model.encoding.number_width + len(model.categories)
+    relation = static_inputs(model.encoding, scope, out=inputs, width=width)
     log_odds = f"array_inner_product({rows}.{inputs}::DOUBLE[{width}], {weights}.coefficients)"
+    margin = f"({double(float(model.coefficients[0]))} + {log_odds})::FLOAT"
     return f"""
-        select
-            {excluding(rows, [inputs])},
-            ({double(float(model.coefficients[0]))} + {log_odds})::FLOAT as {scope.out}
-        from ({static_inputs(model.encoding, scope, out=inputs)}) as {rows}, {scope.table("weights")} as {weights}
+        select {excluding(rows, [inputs])}, {margin} as {scope.out}
+        from ({relation}) as {rows}, {scope.table("weights")} as {weights}
     """

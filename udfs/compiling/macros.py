@@ -1,7 +1,7 @@
 """The functions that a compiled model becomes: a scalar macro and a table macro."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import duckdb
 import ibis
@@ -12,7 +12,7 @@ from models_ml.calibration import Calibration, calibration_of, uncalibrated
 from models_ml.trainer import FittedModel
 from udfs.compiling.calibration import score_sql
 from udfs.compiling.families import compiled
-from udfs.compiling.parity import PARITY_ROWS, check_parity
+from udfs.compiling.parity import PARITY_ROWS, agreeing_rows
 from udfs.compiling.scope import Compiled, Names, Scope, UncompiledError
 from udfs.compiling.store import (
     MODELS_SCHEMA,
@@ -63,24 +63,16 @@ def compile_sql(
         drop_model_tables(con, prediction)
         mark = write_model_tables(con, prediction, found.tables)
         _create_macros(con, _Macro(prediction, model.schema, found, calibration_of(model), mark))
+        agree = partial(agreeing_rows, con, prediction, model, found)
         with registered(con, pa.Table.from_batches([found.probes])) as probes:
             for by_columns in (False, True):
-                check_parity(
-                    con,
-                    prediction,
-                    model,
-                    probes,
-                    tolerance=found.tolerance,
-                    rows=found.probes.num_rows,
-                    by_columns=by_columns,
-                )
+                agree(probes, rows=found.probes.num_rows, by_columns=by_columns)
         if isinstance(sample, Examples):
-            relation = f"({ibis.to_sql(sample.table, dialect='duckdb')})"
-            check_parity(con, prediction, model, relation, tolerance=found.tolerance, rows=rows)
+            agree(f"({ibis.to_sql(sample.table, dialect='duckdb')})", rows=rows)
         elif sample is not None:
             table = sample if isinstance(sample, pa.Table) else pa.Table.from_batches([sample])
             with registered(con, table) as relation:
-                check_parity(con, prediction, model, relation, tolerance=found.tolerance, rows=rows)
+                agree(relation, rows=rows)
 
 
 def drop_sql(con: duckdb.DuckDBPyConnection, prediction: str) -> None:

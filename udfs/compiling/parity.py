@@ -4,11 +4,12 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from ibis_features import ArtifactError, FeatureSchema
+from ibis_features import ArtifactError
 from models_ml.calibration import uncalibrated
 from models_ml.encoding import empty_batch, feature_batch
 from models_ml.trainer import FittedModel
 from udfs.compiling.families import compiled
+from udfs.compiling.scope import Compiled
 from udfs.compiling.store import SCHEMA, function
 from udfs.quoting import identifier, readable
 
@@ -21,20 +22,33 @@ def check_parity(
     model: FittedModel,
     relation: str,
     *,
-    tolerance: float | None = None,
     rows: int = PARITY_ROWS,
     by_columns: bool = False,
 ) -> int:
-    """Compare the stored macro with the model on a sample of `relation` (a quoted SQL name or a SELECT in brackets) that
-    has the features in whatever types; return the number of rows compared.
+    """Compare the stored macro with the model on a sample of `relation` (a quoted SQL name or a SELECT in brackets)
+    that has the features in whatever types; return the number of rows compared.
 
-    tolerance: how far two probabilities may differ, 0 for equal bits; by default that of the model's family. by_columns:
-    call the macro with one argument a feature in place of a row.
+    by_columns: call the macro with one argument a feature in place of a row.
 
-    Raises ArtifactError where any score differs, with the values of such a row.
+    Raises ArtifactError where any score differs (in any bit for trees, by more than 1e-5 for networks and ensembles),
+    with the values of such a row.
     """
-    if tolerance is None:
-        tolerance = compiled(uncalibrated(model)).tolerance
+    return agreeing_rows(
+        con, prediction, model, compiled(uncalibrated(model)), relation, rows=rows, by_columns=by_columns
+    )
+
+
+def agreeing_rows(
+    con: duckdb.DuckDBPyConnection,
+    prediction: str,
+    model: FittedModel,
+    found: Compiled,
+    relation: str,
+    *,
+    rows: int,
+    by_columns: bool = False,
+) -> int:
+    """As `check_parity`, of a model that is compiled already."""
     features = model.schema.features
     named = ", ".join(f"{identifier(f.name)} := examples.{identifier(f.name)}" for f in features)
     casts = [readable(f"examples.{identifier(f.name)}", f) + f" as c{place}" for place, f in enumerate(features)]
@@ -42,24 +56,22 @@ def check_parity(
         select {function(prediction)}({named if by_columns else "examples"}) as score, {", ".join(casts)}
         from (select * from {relation} using sample reservoir({rows:d} rows) repeatable (0)) as examples
     """
-    found = con.execute(sql).to_arrow_table()
-    if not found.num_rows:
+    table = con.execute(sql).to_arrow_table()
+    if not table.num_rows:
         return 0
-    batch = feature_batch(found.columns[1:], empty_batch(model.schema).schema)
-    scores, expected = found.column(0).to_numpy().astype(np.float32), model.predict(batch)
-    if tolerance:
-        differing = np.flatnonzero(~(np.abs(scores - expected) <= tolerance))
+    batch = feature_batch(table.columns[1:], empty_batch(model.schema).schema)
+    scores, expected = table.column(0).to_numpy().astype(np.float32), model.predict(batch)
+    if found.tolerance:
+        is_other = ~(np.abs(scores - expected) <= found.tolerance)
     else:
-        differing = np.flatnonzero(scores.view(np.uint32) != expected.view(np.uint32))
-    if len(differing):
-        place = int(differing[0])
+        is_other = scores.view(np.uint32) != expected.view(np.uint32)
+    if found.is_settled is not None:
+        is_other &= found.is_settled(batch)
+    if is_other.any():
+        place = int(is_other.argmax())
         raise ArtifactError(
-            f"refused to publish {SCHEMA}.{prediction}: SQL and model differ on {len(differing):,} of "
+            f"refused to publish {SCHEMA}.{prediction}: SQL and model differ on {is_other.sum():,} of "
             f"{len(scores):,} rows, say {scores[place]!r} and {expected[place]!r} of the row "
-            f"{_row_text(model.schema, batch, place)}; please report it"
+            f"{batch.slice(place, 1).to_pylist()[0]}; please report it"
         )
     return len(scores)
-
-
-def _row_text(schema: FeatureSchema, batch: pa.RecordBatch, place: int) -> str:
-    return str(batch.slice(place, 1).to_pylist()[0])

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pyarrow as pa
 
 from ibis_features import ArtifactError
@@ -67,9 +68,13 @@ class Scope:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A model as tables and SQL; the package's docstring says what each part has to be."""
+    """A model as tables and SQL; the package's docstring says what each part has to be.
+
+    is_settled: for a batch the rows, bool [rows], whose score does not hang on the last bits of a network; None for all.
+    """
 
     tables: Mapping[str, pa.Table]
     margin: Callable[[Scope], str]
     probes: pa.RecordBatch
     tolerance: float
+    is_settled: Callable[[pa.RecordBatch], np.ndarray] | None = None

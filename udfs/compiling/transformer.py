@@ -113,10 +113,13 @@ def _centred(outputs: np.ndarray) -> np.ndarray:
 
 
 def _margin(encoding: InputEncoding, sizes: _Sizes, scope: Scope) -> str:
-    levels = _Levels(scope, sizes, f"select {scope.alias}.* from {scope.source} as {scope.alias}")
     if has_static := "static" in sizes.widths:
-        levels.relation = static_inputs(encoding, scope, out=scope.working("static"))
-        levels.add(static=levels.relu("static", levels.with_one("static", "static")))
+        width = sizes.widths["static"] - 1
+        inputs = static_inputs(encoding, scope, out=scope.working("inputs"), width=width)
+        levels = _Levels(scope, sizes, inputs, {"inputs": scope.working("inputs")})
+        levels.add(drop=["inputs"], static=levels.relu("static", levels.with_one("static", "inputs")))
+    else:
+        levels = _Levels(scope, sizes, f"select {scope.alias}.* from {scope.source} as {scope.alias}", {})
     _read_steps(levels, encoding)
     for block in map("block_{}".format, range(sizes.blocks)):
         _attend(levels, block)
@@ -140,11 +143,12 @@ def _margin(encoding: InputEncoding, sizes: _Sizes, scope: Scope) -> str:
 class _Levels:
     """A SELECT above a SELECT: each level adds columns to the one below, or replaces them."""
 
-    def __init__(self, scope: Scope, sizes: _Sizes, relation: str) -> None:
+    def __init__(self, scope: Scope, sizes: _Sizes, relation: str, columns: dict[str, str]) -> None:
+        """`columns`: what the relation has beside those of the source, by the names that are used here."""
         self.scope = scope
         self.sizes = sizes
         self.relation = relation
-        self._columns: dict[str, str] = {}
+        self._columns = columns
 
     @property
     def names(self) -> list[str]:
@@ -179,8 +183,8 @@ class _Levels:
         return _each(self.dots(matrix, array), unit, above)
 
     def with_one(self, matrix: str, name: str) -> str:
-        """A column's list and a 1, as the array that a matrix multiplies."""
-        return f"list_append({self.column(name)}, 1::FLOAT)::FLOAT[{self.sizes.widths[matrix]}]"
+        """A column's list or array and a 1, as the array that a matrix multiplies."""
+        return f"list_append({self.column(name)}::FLOAT[], 1::FLOAT)::FLOAT[{self.sizes.widths[matrix]}]"
 
     def normalise(self) -> None:
         """The steps divided by their length, and a 1 behind each, as `read`."""

@@ -37,23 +37,25 @@ def _table(nodes: TreeNodes) -> pa.Table:
 
 def _margin(model: TreesModel, nodes: TreeNodes, scope: Scope) -> str:
     rows, trees, node, total, leaf = map(scope.own, ("rows", "trees", "node", "total", "leaf"))
-    values = [_value(scope.column(column.feature), column) for column in map(model.columns.__getitem__, nodes.columns)]
-    read = ", ".join(f"{value} as v{place}" for place, value in enumerate(values)) or "1 as v0"
-    slots = [f"coalesce({rows}.v{place}, '{fill}'::FLOAT)" for fill in ("inf", "-inf") for place in range(len(values))]
-    inputs = ", ".join([*slots, "'-inf'::FLOAT"])
+    slots, names = scope.working("slots"), [scope.working(f"v{place}") for place in nodes.columns.tolist()]
+    columns = [model.columns[place] for place in nodes.columns]
+    values = [
+        f"{_value(scope.column(column.feature), column)} as {name}" for column, name in zip(columns, names, strict=True)
+    ]
+    filled = [f"coalesce({rows}.{name}, '{fill}'::FLOAT)" for fill in ("inf", "-inf") for name in names]
     walk = f"{trees}.roots"
     for _ in range(nodes.depth):
-        is_below = f"({rows}.slots[{node}.slot] < {node}.threshold)::INTEGER"
+        is_below = f"({rows}.{slots}[{node}.slot] < {node}.threshold)::INTEGER"
         walk = f"list_transform({walk}, lambda {node}: {trees}.nodes[{node}.child - {is_below}])"
     leaves = f"list_transform({walk}, lambda {node}: {node}.threshold)"
     start = _float_literal(nodes.base_margin)
     # Leaves are summed as FLOAT in the order of the trees, as XGBoost does it.
     margin = f"list_reduce({leaves}, lambda {total}, {leaf}: ({total} + {leaf})::FLOAT, {start})"
     return f"""
-        select {rows}.* exclude (slots), {margin} as {scope.out}
+        select {rows}.*, {margin} as {scope.out}
         from (
-            select {rows}.* exclude ({", ".join(f"v{place}" for place in range(max(1, len(values))))}), [{inputs}] as slots
-            from (select {scope.alias}.*, {read} from {scope.source} as {scope.alias}) as {rows}
+            select {rows}.*, [{", ".join([*filled, "'-inf'::FLOAT"])}] as {slots}
+            from (select {", ".join([f"{scope.alias}.*", *values])} from {scope.source} as {scope.alias}) as {rows}
         ) as {rows}, {scope.table("trees")} as {trees}
     """
 
