@@ -1,11 +1,12 @@
-"""A multilayer perceptron as SQL: each unit is an inner product with a fixed-size array of a one-row table.
+"""A multilayer perceptron as SQL: a layer is a list of inner products with fixed-size arrays of a one-row table.
 
-The inputs are those of `models_ml.inputs`: squashed and standardised numbers, the places of embeddings, flags of what is
-missing, and the embeddings of categories. Inner products add FLOATs in another order than the network's own library
+The inputs are those of `models_ml.inputs`: squashed and standardised numbers, the places of embeddings, flags of what
+is missing, and the embeddings of categories. Inner products add FLOATs in another order than the network's own library
 does, so that the last bits differ.
 """
 
 from functools import partial
+from itertools import accumulate, groupby
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from models_ml.encoding import empty_batch
 from models_ml.inputs import CLIP, FIRST_KNOWN, NULL, UNKNOWN, CategoryInput, InputEncoding, NumberInput
 from models_ml.network import NetworkModel
 from udfs.compiling.scope import Compiled, Scope
+from udfs.compiling.store import one_list
 from udfs.quoting import literal
 
 TOLERANCE = 1e-5
@@ -28,7 +30,7 @@ def compile_mlp(model: NetworkModel) -> Compiled:
         model.network.get_layer(f"category_{place}").get_weights()[0] for place in range(len(model.encoding.categories))
     ]
     return Compiled(
-        tables={"weights": _table(model.encoding, layers, embeddings)},
+        tables={"network": _table(model.encoding, layers, embeddings)},
         margin=partial(_margin, model.encoding, layers),
         probes=network_probes(model),
         tolerance=TOLERANCE,
@@ -63,124 +65,105 @@ def _probe_values(number: NumberInput, rng: np.random.Generator) -> np.ndarray:
 
 
 def _table(encoding: InputEncoding, layers: list[list[np.ndarray]], embeddings: list[np.ndarray]) -> pa.Table:
-    """One row of the columns that `_margin` reads.
+    """One row of lists.
 
-    `w<layer>_<unit>` FLOAT[inputs] and `b<layer>_<unit>` FLOAT are a unit's weights and bias, `e<category>` FLOAT[][] the
-    embeddings by code, `m<number>` and `s<number>` FLOAT[] the means and scales of an embedding's places.
+    `numbers` holds STRUCT(mean, scale) of each number and each place of an embedding, `e<category>` FLOAT[][] the
+    embeddings of a category by code, `layer<n>` STRUCT(weights FLOAT[inputs], bias FLOAT) of each unit.
     """
-    columns: dict[str, pa.Array] = {}
-    for layer, (kernel, bias) in enumerate(layers):
-        for unit in range(kernel.shape[1]):
-            weights = pa.array(np.ascontiguousarray(kernel[:, unit]), pa.float32())
-            columns[f"w{layer}_{unit}"] = pa.FixedSizeListArray.from_arrays(weights, len(weights))
-            columns[f"b{layer}_{unit}"] = pa.array(bias[unit : unit + 1], pa.float32())
-    for place, embedding in enumerate(embeddings):
-        columns[f"e{place}"] = pa.array([embedding.tolist()], pa.list_(pa.list_(pa.float32())))
-    for place, number in enumerate(encoding.numbers):
-        if number.role == "embedding":
-            columns[f"m{place}"] = pa.array([number.mean], pa.list_(pa.float32()))
-            columns[f"s{place}"] = pa.array([number.scale], pa.list_(pa.float32()))
+    floats = pa.float32()
+    means, scales = (
+        pa.array([value for number in encoding.numbers for value in getattr(number, name)], floats)
+        for name in ("mean", "scale")
+    )
+    columns = {"numbers": one_list(pa.StructArray.from_arrays([means, scales], ["mean", "scale"]))}
+    for place, vectors in enumerate(embeddings):
+        columns[f"e{place}"] = pa.array([vectors.tolist()], pa.list_(pa.list_(floats)))
+    for place, (kernel, bias) in enumerate(layers):
+        weights = pa.FixedSizeListArray.from_arrays(pa.array(kernel.T.ravel()), len(kernel))
+        units = pa.StructArray.from_arrays([weights, pa.array(bias)], ["weights", "bias"])
+        columns[f"layer{place}"] = one_list(units)
     return pa.table(columns)
 
 
 def _margin(encoding: InputEncoding, layers: list[list[np.ndarray]], scope: Scope) -> str:
-    rows, weights, hidden = scope.own("rows"), scope.own("weights"), scope.working("hidden")
-    relation = _encoded(encoding, f"{hidden}_0", len(layers[0][0]), scope)
+    rows, network, unit, value = map(scope.own, ("rows", "network", "unit", "value"))
+    hidden = scope.working("hidden")
+    relation = _inputs(encoding, hidden, scope)
     for layer, (kernel, _) in enumerate(layers):
-        is_last = layer == len(layers) - 1
-        names = [scope.out] if is_last else [scope.working(f"unit_{layer}_{unit}") for unit in range(kernel.shape[1])]
-        units = [
-            f"array_inner_product({rows}.{hidden}_{layer}, {weights}.w{layer}_{unit}) + {weights}.b{layer}_{unit} as {name}"
-            for unit, name in enumerate(names)
-        ]
+        inputs = f"{rows}.{hidden}"
+        sums = f"array_inner_product({inputs}, {unit}.weights) + {unit}.bias"
+        out = f"list_transform({network}.layer{layer}, lambda {unit}: {sums})"
+        if layer < len(layers) - 1:
+            relu = f"case when {value} > 0 then {value} else 0::FLOAT end"
+            out = f"list_transform({out}, lambda {value}: {relu})::FLOAT[{kernel.shape[1]}] as {hidden}"
+        else:
+            out = f"{out}[1] as {scope.out}"
         relation = f"""
-            select {rows}.*, {", ".join(units)}
-            from ({relation}) as {rows}, {scope.table("weights")} as {weights}
+            select {scope.listed(rows, out)}
+            from ({relation}) as {rows}, {scope.table("network")} as {network}
         """
-        if not is_last:
-            # A CASE on a projected column is several times as quick as greatest(…, 0).
-            relus = [f"case when {rows}.{name} > 0 then {rows}.{name} else 0::FLOAT end" for name in names]
-            relation = f"""
-                select {rows}.*, array_value({", ".join(relus)}) as {hidden}_{layer + 1}
-                from ({relation}) as {rows}
-            """
     return relation
 
 
-def _encoded(encoding: InputEncoding, out: str, width: int, scope: Scope) -> str:
-    """The source with all inputs of the first layer as one array, in the order of `Encoded.inputs`, numbers first."""
-    rows, weights = scope.own("rows"), scope.own("weights")
-    numbers = [(place, number, scope.working(f"number_{place}")) for place, number in enumerate(encoding.numbers)]
-    scalars = [(number, name) for _, number, name in numbers if number.role == "number"]
-    squashed = [f"{_squashed(scope.column(number.feature))} as {name}_squashed" for number, name in scalars]
-    standardised = [
-        f"({rows}.{name}_squashed - {_float(number.mean[0])}) * {_float(number.scale[0])} as {name}"
-        for number, name in scalars
+def _inputs(encoding: InputEncoding, out: str, scope: Scope) -> str:
+    """The source with the inputs of the first layer as one array, in the order in which the network joins them."""
+    rows, network, value = map(scope.own, ("rows", "network", "value"))
+    numbers = scope.working("numbers")
+    codes = [scope.working(f"code{place}") for place in range(len(encoding.categories))]
+    read = [f"{_numbers(encoding, scope)} as {numbers}"]
+    read += [
+        f"{_code(category, scope.column(category.feature))} as {code}"
+        for category, code in zip(encoding.categories, codes, strict=True)
     ]
-    parts: list[str] = []
-    for place, number, name in numbers:
-        column = f"{rows}.c{scope.places[number.feature]}"
-        parts.append(f"[{_clipped(f'{rows}.{name}')}]" if number.role == "number" else _embedding(place, column, scope))
+    standardised = (
+        f"list_transform(list_zip({rows}.{numbers}, {network}.numbers), "
+        f"lambda {value}: ({value}[1] - {value}[2].mean) * {value}[2].scale)"
+    )
+    parts = [f"list_transform({standardised}, lambda {value}: {_clipped(value)})"]
+    starts = accumulate((len(number.mean) for number in encoding.numbers), initial=1)
     flags = [
-        f"({rows}.{name} is null)::FLOAT"
-        if number.role == "number"
-        else f"(not coalesce(isfinite({rows}.c{scope.places[number.feature]}[1]), false))::FLOAT"
-        for _, number, name in numbers
+        f"({rows}.{numbers}[{start}] is null)::FLOAT"
+        for number, start in zip(encoding.numbers, starts, strict=False)
         if number.has_indicator
     ]
     parts += [f"[{', '.join(flags)}]"] if flags else []
-    parts += [
-        f"{weights}.e{place}[{_code(category, f'{rows}.c{scope.places[category.feature]}')}]"
-        for place, category in enumerate(encoding.categories)
-    ]
+    parts += [f"{network}.e{place}[{rows}.{code}]" for place, code in enumerate(codes)]
+    width = encoding.number_width + sum(category.width for category in encoding.categories)
     return f"""
-        select {rows}.*, {_joined(parts)}::FLOAT[{width}] as {out}
-        from (
-            select {", ".join([f"{rows}.*", *standardised])}
-            from (
-                select {", ".join([f"{scope.alias}.*", *squashed])} from {scope.source} as {scope.alias}
-            ) as {rows}
-        ) as {rows}, {scope.table("weights")} as {weights}
+        select {scope.listed(rows, f"list_concat({', '.join(parts)})::FLOAT[{width}] as {out}")}
+        from (select {scope.listed(scope.alias, *read)} from {scope.source} as {scope.alias}) as {rows},
+            {scope.table("network")} as {network}
     """
 
 
-def _squashed(column: str) -> str:
-    """As `signed_log`, in DOUBLE and then rounded; NULL where the number is missing."""
-    return f"case when isfinite({column}) then (sign({column}) * ln(1 + abs({column}::DOUBLE)))::FLOAT end"
+def _numbers(encoding: InputEncoding, scope: Scope) -> str:
+    """All numbers as `InputEncoding.squash` gives them, as one list of FLOAT, NULL where one is missing."""
+    value = scope.own("value")
+    lists = []
+    for role, numbers in groupby(encoding.numbers, key=lambda number: number.role):
+        columns = [(scope.column(number.feature), len(number.mean)) for number in numbers]
+        if role == "number":
+            # As `signed_log`: computed as DOUBLE and then rounded.
+            squashed = f"(sign({value}) * ln(1 + abs({value}::DOUBLE)))::FLOAT"
+            lists.append((f"[{', '.join(column for column, _ in columns)}]", squashed))
+        else:
+            lists += [(f"list_resize(coalesce({column}, []), {width})", value) for column, width in columns]
+    parts = [
+        f"list_transform({part}, lambda {value}: case when isfinite({value}) then {out} end)" for part, out in lists
+    ]
+    return f"list_concat([]::FLOAT[], {', '.join(parts)})" if parts else "[]::FLOAT[]"
 
 
 def _clipped(value: str) -> str:
-    """`value` names a column."""
-    return f"case when {value} is null then 0 when {value} > {CLIP} then {CLIP} when {value} < -{CLIP} then -{CLIP} else {value} end::FLOAT"
-
-
-def _embedding(place: int, column: str, scope: Scope) -> str:
-    """A list of the standardised places of an embedding, 0 where one is missing."""
-    weights, value, index = map(scope.own, ("weights", "value", "index"))
-    standardised = f"({value} - {weights}.m{place}[{index}]) * {weights}.s{place}[{index}]"
+    low, high = (f"{limit}::FLOAT" for limit in (-CLIP, CLIP))
     return (
-        f"list_transform(list_resize(coalesce({column}, []::FLOAT[]), len({weights}.m{place})), lambda {value}, {index}: "
-        f"least(greatest(case when isfinite({value}) then {standardised} else 0 end, -{CLIP}), {CLIP})::FLOAT)"
+        f"case when {value} is null then 0::FLOAT when {value} > {high} then {high} when {value} < {low} then {low} "
+        f"else {value} end"
     )
 
 
 def _code(category: CategoryInput, column: str) -> str:
     """The 1-based place of a category's embedding: NULL, unknown, and then the vocabulary."""
     vocabulary = ", ".join(literal(value) for value in category.vocabulary)
-    known = f"coalesce(list_position([{vocabulary}]::VARCHAR[], {column}), {UNKNOWN - FIRST_KNOWN + 1}) + {FIRST_KNOWN}"
+    known = f"coalesce(list_position([{vocabulary}]::VARCHAR[], {column}) + {FIRST_KNOWN}, {UNKNOWN + 1})"
     return f"case when {column} is null then {NULL + 1} else {known} end"
-
-
-def _joined(lists: list[str]) -> str:
-    """One list of all members; neighbours that are written out become one."""
-    merged: list[str] = []
-    for part in lists:
-        if merged and merged[-1].startswith("[") and part.startswith("["):
-            merged[-1] = f"{merged[-1][:-1]}, {part[1:]}"
-        else:
-            merged.append(part)
-    return merged[0] if len(merged) == 1 else f"list_concat({', '.join(merged)})"
-
-
-def _float(value: float) -> str:
-    return f"'{value!r}'::FLOAT"
