@@ -108,10 +108,8 @@ def test_macros_and_model_agree_in_every_bit(con: duckdb.DuckDBPyConnection, see
     con.register("rows", pa.Table.from_batches([batch]))
     expected = model.predict(batch)
     by_row = scores(con, "select scores.churn(rows) from rows")
-    by_columns = scores(
-        con,
-        "select scores.churn(spent := spent, visits := visits, is_member := is_member, city := city, taste := taste) from rows",
-    )
+    arguments = ", ".join(f"{name} := {name}" for name in model.schema.names)
+    by_columns = scores(con, f"select scores.churn({arguments}) from rows")
     by_table = scores(con, "select score from scores.churn_table('rows')")
     for found in (by_row, by_columns, by_table):
         assert np.array_equal(np.array(found, np.float32).view(np.uint32), expected.view(np.uint32))

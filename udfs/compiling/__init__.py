@@ -8,15 +8,16 @@ A family is one module with one function, from a fitted model (never a calibrate
 `families.FAMILIES`. All that families have alike is done around it: arguments and their names, the calibration, the
 check that a macro and its tables are of one version, parity with the model, and the transaction. A `Compiled` has
 
-- `tables`: what the model holds, as Arrow tables by role (`trees`, `weights`). They are stored in the schema
+- `tables`: what the model holds, as Arrow tables by role (`trees`, `network`). They are stored in the schema
   `scores_models` as `<role>__<prediction>`, those of an ensemble's member as `<member>_<role>__<prediction>`.
-- `margin`: from a `Scope` to a SELECT of all columns of `scope.source` and, beside them, the model's log-odds as a
-  FLOAT named `scope.out`. `scope.column(feature)` is the feature in the type that models read (FLOAT, VARCHAR or FLOAT[],
-  see `quoting.ARGUMENT_TYPES`), as a column of the source under the alias `scope.alias`; `scope.table(role)` is a relation
-  with the rows of one of `tables`; `scope.own(word)` is a name that is no feature's. A macro's parameter, and so any
-  feature's name, replaces whatever *unqualified* name in the body is like it: qualify every column by an alias, and
-  take aliases and the parameters of lambdas from `scope.own`. Refer to each input once, in a projection, and to that
-  from there on. Subqueries have to be uncorrelated.
+- `margin`: from a `Scope` to a SELECT of what is kept of `scope.source` and, beside it, the model's log-odds as a FLOAT
+  named `scope.out`. `scope.column(feature)` is the feature in the type that models read (FLOAT, VARCHAR or a list of
+  one, see `quoting.ARGUMENT_TYPES`), a column of the source under the alias `scope.alias`. `scope.listed(alias, …)` is
+  what a SELECT lists: the kept columns and the expressions given. `scope.table(role)` is a relation with the rows of
+  one of `tables`. `scope.working(word)` names a column, `scope.own(word)` an alias or the parameter of a lambda. A macro's
+  parameter, and so any feature's name, replaces whatever *unqualified* name in the body is like it: qualify every
+  column by an alias of `own`. Compute each input once, in a projection, and refer to its column from there on.
+  Subqueries have to be uncorrelated. A hundred columns take DuckDB 10 ms to plan, a list of them 1 ms.
 - `probes`: rows that find faults in the SQL: missing values, infinities, unknown categories, values on both sides of
   every bound that decides. `tolerance`: how far a probability of the SQL may lie from the model's, 0 for equal bits.
 

@@ -29,10 +29,12 @@ def compile_ensemble(model: EnsembleModel, members: Mapping[str, Compiled]) -> C
 def _margin(combination: Combination, members: Mapping[str, Compiled], scope: Scope) -> str:
     source, rows = scope.source, scope.own("rows")
     outs = [scope.working(name) for name in members]
+    kept = (*scope.kept, *(f"c{place}" for place in scope.places.values() if f"c{place}" not in scope.kept))
     for (name, member), out in zip(members.items(), outs, strict=True):
-        source = f"({member.margin(scope.of_member(name, source, out))})"
+        source = f"({member.margin(scope.of_member(name, source, out, kept))})"
+        kept = (*kept, out)
     joined = _joined(combination, [f"{rows}.{out}" for out in outs])
-    return f"select {rows}.*, {joined} as {scope.out} from {source} as {rows}"
+    return f"select {scope.listed(rows, f'{joined} as {scope.out}')} from {source} as {rows}"
 
 
 def _joined(combination: Combination, margins: list[str]) -> str:

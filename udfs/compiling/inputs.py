@@ -1,9 +1,10 @@
-"""The inputs of `models_ml.inputs` as SQL: numbers squashed and standardised, categories as rows of a table by code.
+"""The inputs of `models_ml.inputs` as SQL: numbers squashed and standardised, and what stands for categories.
 
 Rows that find faults in it are made here, too.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate, groupby
 
 import numpy as np
 import pyarrow as pa
@@ -12,100 +13,104 @@ from ibis_features import FeatureSchema
 from models_ml.encoding import empty_batch
 from models_ml.inputs import CLIP, FIRST_KNOWN, NULL, UNKNOWN, CategoryInput, InputEncoding, NumberInput
 from udfs.compiling.scope import Scope
+from udfs.compiling.store import one_list
 from udfs.quoting import literal
 
+TABLE = "network"
+"""The role of the table, of one row, that holds the columns of `static_columns`."""
 PROBES = 1_024
 EXTREMES = (0.0, -0.0, 1.0, -1.0, 1e-30, 1e9, -1e9, 3e38, -3e38, np.inf, -np.inf, np.nan)
-UNSEEN = "not seen in training\0"
 
 
-def static_table(encoding: InputEncoding, by_code: Sequence[np.ndarray]) -> dict[str, pa.Array]:
-    """The columns, of one row, that `static_inputs` reads from the model table `weights`.
+def static_columns(encoding: InputEncoding, by_code: Sequence[np.ndarray]) -> dict[str, pa.Array]:
+    """The lists that `static_inputs` reads.
 
-    `e<category>` FLOAT[][] is what stands for each code, `m<number>` and `s<number>` FLOAT[] are the means and scales
-    of an embedding's places.
+    `numbers` holds STRUCT(mean, scale) of each number and each place of an embedding, `e<category>` FLOAT[][] what
+    stands for each code of a category: `by_code`, [codes, width] of each.
     """
-    columns: dict[str, pa.Array] = {}
-    for place, rows in enumerate(by_code):
-        columns[f"e{place}"] = list_of_lists(rows)
-    for place, number in enumerate(encoding.numbers):
-        if number.role == "embedding":
-            columns[f"m{place}"] = pa.array([number.mean], pa.list_(pa.float32()))
-            columns[f"s{place}"] = pa.array([number.scale], pa.list_(pa.float32()))
-    return columns
+    floats = pa.float32()
+    means, scales = (
+        pa.array([value for number in encoding.numbers for value in getattr(number, name)], floats)
+        for name in ("mean", "scale")
+    )
+    columns = {"numbers": one_list(pa.StructArray.from_arrays([means, scales], ["mean", "scale"]))}
+    return columns | {f"e{place}": list_of_lists(vectors) for place, vectors in enumerate(by_code)}
+
+
+def list_of_lists(vectors: np.ndarray) -> pa.Array:
+    """[rows, width] as one value of FLOAT[][]."""
+    return pa.array([vectors.tolist()], pa.list_(pa.list_(pa.float32())))
 
 
 def static_inputs(encoding: InputEncoding, scope: Scope, *, out: str, width: int) -> str:
-    """The source with one more column, `out`: FLOAT[width] of all static inputs, in the order of `Encoded`."""
-    rows, weights = scope.own("rows"), scope.own("weights")
-    numbers = [(place, number, scope.working(f"number_{place}")) for place, number in enumerate(encoding.numbers)]
-    scalars = [(number, name) for _, number, name in numbers if number.role == "number"]
-    squashed = [f"{squashed_sql(scope.column(number.feature))} as {name}" for number, name in scalars]
-    standardised = [
-        f"({rows}.{name} - {_float(number.mean[0])}) * {_float(number.scale[0])} as {name}" for number, name in scalars
+    """The source with all inputs but sequences as one array, FLOAT[width], in the order in which networks join them."""
+    rows, network, value = map(scope.own, ("rows", "network", "value"))
+    numbers = scope.working("numbers")
+    codes = [scope.working(f"code{place}") for place in range(len(encoding.categories))]
+    read = [f"{_numbers(encoding, scope)} as {numbers}"]
+    read += [
+        f"{code_sql(category, scope.column(category.feature), null=NULL)} as {code}"
+        for category, code in zip(encoding.categories, codes, strict=True)
     ]
-    parts: list[str] = []
-    for place, number, name in numbers:
-        column = f"{rows}.c{scope.places[number.feature]}"
-        is_scalar = number.role == "number"
-        parts.append(f"[{clipped_sql(f'{rows}.{name}')}]" if is_scalar else _embedding(place, column, scope))
+    standardised = (
+        f"list_transform(list_zip({rows}.{numbers}, {network}.numbers), "
+        f"lambda {value}: ({value}[1] - {value}[2].mean) * {value}[2].scale)"
+    )
+    parts = [f"list_transform({standardised}, lambda {value}: {clipped_sql(value)})"]
+    starts = accumulate((len(number.mean) for number in encoding.numbers), initial=1)
     flags = [
-        f"({rows}.{name} is null)::FLOAT"
-        if number.role == "number"
-        else f"(not coalesce(isfinite({rows}.c{scope.places[number.feature]}[1]), false))::FLOAT"
-        for _, number, name in numbers
+        f"({rows}.{numbers}[{start}] is null)::FLOAT"
+        for number, start in zip(encoding.numbers, starts, strict=False)
         if number.has_indicator
     ]
     parts += [f"[{', '.join(flags)}]"] if flags else []
-    parts += [
-        f"{weights}.e{place}[{code_sql(category, f'{rows}.c{scope.places[category.feature]}', null=NULL)}]"
-        for place, category in enumerate(encoding.categories)
-    ]
-    working = [name for _, name in scalars]
-    relation = f"select {', '.join([f'{scope.alias}.*', *squashed])} from {scope.source} as {scope.alias}"
-    relation = f"select {', '.join([excluding(rows, working), *standardised])} from ({relation}) as {rows}"
+    parts += [f"{network}.e{place}[{rows}.{code}]" for place, code in enumerate(codes)]
     return f"""
-        select {excluding(rows, working)}, {_joined(parts)}::FLOAT[{width}] as {out}
-        from ({relation}) as {rows}, {scope.table("weights")} as {weights}
+        select {scope.listed(rows, f"list_concat({', '.join(parts)})::FLOAT[{width}] as {out}")}
+        from (select {scope.listed(scope.alias, *read)} from {scope.source} as {scope.alias}) as {rows},
+            {scope.table(TABLE)} as {network}
     """
 
 
-def excluding(relation: str, columns: Sequence[str]) -> str:
-    """All columns of a relation but these."""
-    return f"{relation}.* exclude ({', '.join(columns)})" if columns else f"{relation}.*"
-
-
-def list_of_lists(rows: np.ndarray) -> pa.Array:
-    """[rows, width] as one value of FLOAT[][]."""
-    return pa.array([np.asarray(rows, np.float32).tolist()], pa.list_(pa.list_(pa.float32())))
-
-
-def list_of_arrays(rows: np.ndarray) -> pa.Array:
-    """[rows, width] as one value of FLOAT[width][]."""
-    return pa.array([np.asarray(rows, np.float32).tolist()], pa.list_(pa.list_(pa.float32(), rows.shape[1])))
+def _numbers(encoding: InputEncoding, scope: Scope) -> str:
+    """All numbers as `InputEncoding.squash` gives them, as one list of FLOAT, NULL where one is missing."""
+    value = scope.own("value")
+    lists = []
+    for role, numbers in groupby(encoding.numbers, key=lambda number: number.role):
+        columns = [(scope.column(number.feature), len(number.mean)) for number in numbers]
+        if role == "number":
+            lists.append((f"[{', '.join(column for column, _ in columns)}]", squashed_sql(value)))
+        else:
+            lists += [(f"list_resize(coalesce({column}, []), {width})", value) for column, width in columns]
+    parts = [f"list_transform({part}, lambda {value}: {finite_sql(value, out)})" for part, out in lists]
+    return f"list_concat([]::FLOAT[], {', '.join(parts)})" if parts else "[]::FLOAT[]"
 
 
 def squashed_sql(value: str) -> str:
-    """As `signed_log`: in DOUBLE, then rounded; NULL where the number is missing. `value` is a FLOAT."""
-    return f"case when isfinite({value}) then (sign({value}) * ln(1 + abs({value}::DOUBLE)))::FLOAT end"
+    """As `signed_log`: computed as DOUBLE and then rounded."""
+    return f"(sign({value}) * ln(1 + abs({value}::DOUBLE)))::FLOAT"
 
 
-def standardised_sql(value: str, number: NumberInput) -> str:
-    return f"({value} - {_float(number.mean[0])}) * {_float(number.scale[0])}"
+def finite_sql(value: str, made: str) -> str:
+    """What is made of a value, NULL where it is missing."""
+    return f"case when isfinite({value}) then {made} end"
 
 
 def clipped_sql(value: str) -> str:
-    """`value` is a name; it is written several times."""
+    low, high = (f"{limit}::FLOAT" for limit in (-CLIP, CLIP))
     return (
-        f"case when {value} is null then 0 when {value} > {CLIP} then {CLIP} when {value} < -{CLIP} then -{CLIP} "
-        f"else {value} end::FLOAT"
+        f"case when {value} is null then 0::FLOAT when {value} > {high} then {high} when {value} < {low} then {low} "
+        f"else {value} end"
     )
 
 
 def code_sql(category: CategoryInput, value: str, *, null: int) -> str:
-    """The 1-based place of what stands for a category's code; `null` is the code of a NULL."""
+    """The 1-based place of what stands for a category's code: NULL, unknown, and then the vocabulary.
+
+    `null` is the code of a NULL.
+    """
     vocabulary = ", ".join(literal(known) for known in category.vocabulary)
-    known = f"coalesce(list_position([{vocabulary}]::VARCHAR[], {value}), {UNKNOWN - FIRST_KNOWN + 1}) + {FIRST_KNOWN}"
+    known = f"coalesce(list_position([{vocabulary}]::VARCHAR[], {value}) + {FIRST_KNOWN}, {UNKNOWN + 1})"
     return f"case when {value} is null then {null + 1} else {known} end"
 
 
@@ -139,7 +144,7 @@ def probes_of(encoding: InputEncoding, schema: FeatureSchema) -> pa.RecordBatch:
 
 
 def _choices(category: CategoryInput) -> np.ndarray:
-    return np.array([*category.vocabulary, UNSEEN, None], object)
+    return np.array([*category.vocabulary, "not seen in training\0", None], object)
 
 
 def _probe_values(number: NumberInput, rows: int, rng: np.random.Generator) -> np.ndarray:
@@ -151,29 +156,3 @@ def _probe_values(number: NumberInput, rows: int, rng: np.random.Generator) -> n
     if number.role != "embedding":
         values = np.sign(values) * np.expm1(np.abs(values))
     return np.where(rng.random(shape) < 0.2, rng.choice(EXTREMES, shape), values).astype(np.float32)
-
-
-def _embedding(place: int, column: str, scope: Scope) -> str:
-    """A list of the standardised places of an embedding, 0 where one is missing."""
-    weights, value, index = map(scope.own, ("weights", "value", "index"))
-    standardised = f"({value} - {weights}.m{place}[{index}]) * {weights}.s{place}[{index}]"
-    return (
-        f"list_transform(list_resize(coalesce({column}, []::FLOAT[]), len({weights}.m{place})), "
-        f"lambda {value}, {index}: "
-        f"least(greatest(case when isfinite({value}) then {standardised} else 0 end, -{CLIP}), {CLIP})::FLOAT)"
-    )
-
-
-def _joined(lists: list[str]) -> str:
-    """One list of all members; neighbours that are written out become one."""
-    merged: list[str] = []
-    for part in lists:
-        if merged and merged[-1].startswith("[") and part.startswith("["):
-            merged[-1] = f"{merged[-1][:-1]}, {part[1:]}"
-        else:
-            merged.append(part)
-    return merged[0] if len(merged) == 1 else f"list_concat({', '.join(merged)})"
-
-
-def _float(value: float) -> str:
-    return f"'{value!r}'::FLOAT"

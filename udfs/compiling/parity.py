@@ -2,7 +2,6 @@
 
 import duckdb
 import numpy as np
-import pyarrow as pa
 
 from ibis_features import ArtifactError
 from models_ml.calibration import uncalibrated

@@ -35,8 +35,8 @@ class Scope:
     """Where a family's SQL stands.
 
     source: the relation that it selects from, SQL. out: the name that its log-odds get. places: where in the source's
-    columns c0, c1, … each feature lies. table_of: from a role to the relation of a model table. prefix: stands before
-    the roles of an ensemble's member.
+    columns c0, c1, … each feature lies. table_of: from a role to the relation of a model table. kept: the columns
+    of the source that the family's SELECT hands on. prefix: stands before the roles of an ensemble's member.
     """
 
     source: str
@@ -44,6 +44,7 @@ class Scope:
     places: Mapping[str, int]
     own: Names
     table_of: Callable[[str], str]
+    kept: tuple[str, ...] = ()
     prefix: str = ""
 
     @property
@@ -54,23 +55,27 @@ class Scope:
     def column(self, feature: str) -> str:
         return f"{self.alias}.c{self.places[feature]}"
 
+    def listed(self, alias: str, *expressions: str) -> str:
+        """What a SELECT lists: the kept columns of what has this alias, and besides these expressions."""
+        return ", ".join([*(f"{alias}.{name}" for name in self.kept), *expressions])
+
     def working(self, word: str) -> str:
-        """The name of a column that the family's SQL adds on its way and leaves beside `out`."""
+        """The name of a column that the family's SQL adds on its way."""
         return f"{self.out}_{word}"
 
     def table(self, role: str) -> str:
         return self.table_of(self.prefix + role)
 
-    def of_member(self, member: str, source: str, out: str) -> "Scope":
+    def of_member(self, member: str, source: str, out: str, kept: tuple[str, ...]) -> "Scope":
         """The scope of a member of an ensemble, over another source with the same columns."""
-        return replace(self, source=source, out=out, prefix=f"{self.prefix}{member}_")
+        return replace(self, source=source, out=out, kept=kept, prefix=f"{self.prefix}{member}_")
 
 
 @dataclass(frozen=True)
 class Compiled:
     """A model as tables and SQL; the package's docstring says what each part has to be.
 
-    is_settled: for a batch the rows, bool [rows], whose score does not hang on the last bits of a network; None for all.
+    is_settled: for a batch the rows, bool [rows], whose score does not hang on a network's last bits; None for all.
     """
 
     tables: Mapping[str, pa.Table]

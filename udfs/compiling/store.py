@@ -38,8 +38,8 @@ def write_model_tables(con: duckdb.DuckDBPyConnection, prediction: str, tables: 
 def checked_table(prediction: str, role: str, mark: str) -> str:
     """The relation of a model table; reading it is an error where the table is of another version than the macro."""
     stale = literal(
-        f"the macro {SCHEMA}.{prediction} and the table {MODELS_SCHEMA}.{role}__{prediction} are of different versions; "
-        "if the macro lies in an attached database, say `use` first"
+        f"the macro {SCHEMA}.{prediction} and the table {MODELS_SCHEMA}.{role}__{prediction} are of different "
+        "versions; if the macro lies in an attached database, say `use` first"
     )
     return (
         f"(select stored.* from {model_table(prediction, role)} as stored "
@@ -68,6 +68,11 @@ def registered(con: duckdb.DuckDBPyConnection, table: pa.Table) -> Iterator[str]
     finally:
         with suppress(duckdb.TransactionException):  # the transaction failed; the view goes with it
             con.unregister(name)
+
+
+def one_list(values: pa.Array) -> pa.ListArray:
+    """A column of one row, which holds all these values."""
+    return pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
 
 
 def _fingerprint(tables: Mapping[str, pa.Table]) -> str:

@@ -7,26 +7,25 @@ There is no padding: a row has the steps that it has.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
-from models_ml.inputs import UNKNOWN, InputEncoding
+from models_ml.inputs import UNKNOWN, CategoryInput, InputEncoding, NumberInput
 from models_ml.network import NetworkModel
 from models_ml.transformer import EPSILON
 from udfs.compiling.inputs import (
+    TABLE,
     clipped_sql,
     code_sql,
-    excluding,
-    list_of_arrays,
+    finite_sql,
     list_of_lists,
     probes_of,
     squashed_sql,
-    standardised_sql,
+    static_columns,
     static_inputs,
-    static_table,
 )
 from udfs.compiling.scope import Compiled, Scope
 from udfs.quoting import literal
@@ -38,8 +37,8 @@ def compile_transformer(model: NetworkModel) -> Compiled:
     layers = {variable.path: np.asarray(variable, np.float64) for variable in model.network.weights}
     encoding, matrices = model.encoding, _matrices(layers, model.params["blocks"], model.params["heads"])
     by_code = [layers[f"category_{place}/embeddings"] for place in range(len(encoding.categories))]
-    columns = static_table(encoding, by_code)
-    columns |= {name: list_of_arrays(matrix) for name, matrix in matrices.items()}
+    columns = static_columns(encoding, by_code)
+    columns |= {name: _list_of_arrays(matrix) for name, matrix in matrices.items()}
     columns["places"] = list_of_lists(_centred(layers["place/embeddings"]))
     for place in range(len(encoding.sequence_categories)):
         columns[f"step_category_{place}"] = list_of_lists(layers[f"step_{place}/embeddings"])
@@ -47,7 +46,7 @@ def compile_transformer(model: NetworkModel) -> Compiled:
     heights = {name: matrix.shape[0] for name, matrix in matrices.items()}
     sizes = _Sizes(model.params["blocks"], model.params["heads"], widths, heights)
     return Compiled(
-        tables={"weights": pa.table(columns)},
+        tables={TABLE: pa.table(columns)},
         margin=partial(_margin, encoding, sizes),
         probes=probes_of(encoding, model.schema),
         tolerance=TOLERANCE,
@@ -112,14 +111,21 @@ def _centred(outputs: np.ndarray) -> np.ndarray:
     return outputs - outputs.mean(axis=-1, keepdims=True)
 
 
+def _list_of_arrays(matrix: np.ndarray) -> pa.Array:
+    """[rows, width] as one value of FLOAT[width][]."""
+    return pa.array([matrix.tolist()], pa.list_(pa.list_(pa.float32(), matrix.shape[1])))
+
+
 def _margin(encoding: InputEncoding, sizes: _Sizes, scope: Scope) -> str:
+    read = {name: f"c{scope.places[sequence.feature]}" for name, sequence in _sequences(encoding).items()}
     if has_static := "static" in sizes.widths:
-        width = sizes.widths["static"] - 1
-        inputs = static_inputs(encoding, scope, out=scope.working("inputs"), width=width)
-        levels = _Levels(scope, sizes, inputs, {"inputs": scope.working("inputs")})
+        inputs, width = scope.working("inputs"), sizes.widths["static"] - 1
+        kept = dict.fromkeys((*scope.kept, *read.values()))
+        relation = static_inputs(encoding, replace(scope, kept=tuple(kept)), out=inputs, width=width)
+        levels = _Levels(scope, sizes, relation, {**read, "inputs": inputs})
         levels.add(drop=["inputs"], static=levels.relu("static", levels.with_one("static", "inputs")))
     else:
-        levels = _Levels(scope, sizes, f"select {scope.alias}.* from {scope.source} as {scope.alias}", {})
+        levels = _Levels(scope, sizes, f"select {scope.alias}.* from {scope.source} as {scope.alias}", read)
     _read_steps(levels, encoding)
     for block in map("block_{}".format, range(sizes.blocks)):
         _attend(levels, block)
@@ -134,43 +140,40 @@ def _margin(encoding: InputEncoding, sizes: _Sizes, scope: Scope) -> str:
     levels.add(dense=levels.relu("dense", levels.with_one("dense", "pooled")))
     levels.add(logit=levels.dots("logit", levels.with_one("logit", "dense")))
     rows = scope.own("rows")
-    return f"""
-        select {excluding(rows, levels.names)}, {levels.column("logit")}[1] as {scope.out}
-        from ({levels.relation}) as {rows}
-    """
+    logit = f"{levels.column('logit')}[1] as {scope.out}"
+    return f"select {scope.listed(rows, logit)} from ({levels.relation}) as {rows}"
 
 
 class _Levels:
     """A SELECT above a SELECT: each level adds columns to the one below, or replaces them."""
 
     def __init__(self, scope: Scope, sizes: _Sizes, relation: str, columns: dict[str, str]) -> None:
-        """`columns`: what the relation has beside those of the source, by the names that are used here."""
+        """`columns`: what levels read of the relation, by the names that they use for it."""
         self.scope = scope
         self.sizes = sizes
         self.relation = relation
         self._columns = columns
 
-    @property
-    def names(self) -> list[str]:
-        """The columns that levels have added, as SQL names them."""
-        return list(self._columns.values())
-
     def add(self, *, drop: Sequence[str] = (), **expressions: str) -> None:
         """One more level with these columns, by name, without those of `drop`."""
-        rows, weights = self.scope.own("rows"), self.scope.own("weights")
-        gone = [self._columns.pop(name) for name in (*drop, *expressions) if name in self._columns]
-        self._columns |= {name: self.scope.working(name) for name in expressions}
-        added = [f"{expression} as {self._columns[name]}" for name, expression in expressions.items()]
+        scope, rows = self.scope, self.scope.own("rows")
+        stay = {name: column for name, column in self._columns.items() if name not in (*drop, *expressions)}
+        added = {name: scope.working(name) for name in expressions}
+        listed = [
+            *(f"{rows}.{column}" for column in stay.values()),
+            *(f"{expression} as {added[name]}" for name, expression in expressions.items()),
+        ]
+        self._columns = stay | added
         self.relation = f"""
-            select {excluding(rows, gone)}, {", ".join(added)}
-            from ({self.relation}) as {rows}, {self.scope.table("weights")} as {weights}
+            select {scope.listed(rows, *listed)}
+            from ({self.relation}) as {rows}, {scope.table(TABLE)} as {scope.own("network")}
         """
 
     def column(self, name: str) -> str:
-        return f"{self.scope.own('rows')}.{self.scope.working(name)}"
+        return f"{self.scope.own('rows')}.{self._columns[name]}"
 
     def matrix(self, name: str) -> str:
-        return f"{self.scope.own('weights')}.{name}"
+        return f"{self.scope.own('network')}.{name}"
 
     def dots(self, matrix: str, array: str) -> str:
         """A layer without its activation, FLOAT[]: the inner product of an array with each row of a matrix."""
@@ -201,24 +204,20 @@ def _read_steps(levels: _Levels, encoding: InputEncoding) -> None:
     """The newest steps, FLOAT[units][]: what they hold, and how far back they lie."""
     scope, column = levels.scope, levels.column
     value, place = scope.own("value"), scope.own("place")
-    numbers = {f"number_{number}": sequence for number, sequence in enumerate(encoding.sequence_numbers)}
-    categories = {f"category_{number}": sequence for number, sequence in enumerate(encoding.sequence_categories)}
-    given = {
-        name: f"{scope.own('rows')}.c{scope.places[sequence.feature]}"
-        for name, sequence in (*numbers.items(), *categories.items())
-    }
-    features = [sequence.feature for sequence in (*numbers.values(), *categories.values())]
-    length = f"least({_common_length(list(given.values()), features)}, {encoding.steps})"
-    newest = {name: f"coalesce({lists}[-{encoding.steps}:], [])" for name, lists in given.items()}
-    levels.add(length=length, **newest)
-    squashed = {name: _each(column(name), value, squashed_sql(value)) for name in numbers}
+    sequences = _sequences(encoding)
+    numbers = {name: sequence for name, sequence in sequences.items() if isinstance(sequence, NumberInput)}
+    categories = {name: sequence for name, sequence in sequences.items() if isinstance(sequence, CategoryInput)}
+    newest = {name: f"coalesce({column(name)}[-{encoding.steps}:], [])" for name in sequences}
+    levels.add(length=f"least({_common_length(levels, sequences)}, {encoding.steps})", **newest)
+    squashed = {name: _each(column(name), value, finite_sql(value, squashed_sql(value))) for name in numbers}
     codes = {
         name: _each(column(name), value, code_sql(category, value, null=UNKNOWN))
         for name, category in categories.items()
     }
     levels.add(**squashed, **codes)
     if numbers:
-        levels.add(**{n: _each(column(n), value, standardised_sql(value, number)) for n, number in numbers.items()})
+        standardised = {name: f"({value} - {_float(n.mean[0])}) * {_float(n.scale[0])}" for name, n in numbers.items()}
+        levels.add(**{name: _each(column(name), value, made) for name, made in standardised.items()})
         levels.add(**{name: _each(column(name), value, clipped_sql(value)) for name in numbers})
     parts = [f"[{', '.join(f'{column(name)}[{place}]' for name in numbers)}]"] if numbers else []
     parts += [f"{levels.matrix(f'step_{name}')}[{column(name)}[{place}]]" for name in categories]
@@ -229,12 +228,19 @@ def _read_steps(levels: _Levels, encoding: InputEncoding) -> None:
     _each_step(levels, "project", column("steps"))
 
 
-def _common_length(columns: Sequence[str], features: Sequence[str]) -> str:
+def _sequences(encoding: InputEncoding) -> dict[str, NumberInput | CategoryInput]:
+    """The sequences by the names that their columns have here, numbers first."""
+    numbers = {f"number_{place}": sequence for place, sequence in enumerate(encoding.sequence_numbers)}
+    return numbers | {f"category_{place}": sequence for place, sequence in enumerate(encoding.sequence_categories)}
+
+
+def _common_length(levels: _Levels, sequences: Mapping[str, NumberInput | CategoryInput]) -> str:
     """How many steps a row has; an error where its sequences differ in length."""
-    first, *others = (f"coalesce(len({column}), 0)" for column in columns)
+    first, *others = (f"coalesce(len({levels.column(name)}), 0)" for name in sequences)
     if not others:
         return first
-    said = literal(f"the sequences {', '.join(features)} of a row differ in length; build them from the same events")
+    features = ", ".join(sequence.feature for sequence in sequences.values())
+    said = literal(f"the sequences {features} of a row differ in length; build them from the same events")
     alike = " and ".join(f"{first} = {other}" for other in others)
     return f"case when {alike} then {first} else error({said})::BIGINT end"
 
@@ -303,3 +309,7 @@ def _each_step(levels: _Levels, matrix: str, arrays: str, *, drop: Sequence[str]
 def _each(members: str, name: str, made: str) -> str:
     """What is made of each member of a list, called `name` there."""
     return f"list_transform({members}, lambda {name}: {made})"
+
+
+def _float(value: float) -> str:
+    return f"'{value!r}'::FLOAT"

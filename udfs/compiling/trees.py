@@ -12,6 +12,7 @@ import pyarrow as pa
 from models_ml.encoding import MatrixColumn
 from models_ml.trees import TreesModel
 from udfs.compiling.scope import Compiled, Scope
+from udfs.compiling.store import one_list
 from udfs.compiling.tree_nodes import TreeNodes, lay_out, probes_of
 from udfs.quoting import literal
 
@@ -32,7 +33,7 @@ def _table(nodes: TreeNodes) -> pa.Table:
         [pa.array(nodes.slots), pa.array(nodes.thresholds), pa.array(nodes.children)],
         ["slot", "threshold", "child"],
     )
-    return pa.table({"nodes": _one_list(structs), "roots": _one_list(structs.slice(0, nodes.trees))})
+    return pa.table({"nodes": one_list(structs), "roots": one_list(structs.slice(0, nodes.trees))})
 
 
 def _margin(model: TreesModel, nodes: TreeNodes, scope: Scope) -> str:
@@ -43,6 +44,7 @@ def _margin(model: TreesModel, nodes: TreeNodes, scope: Scope) -> str:
         f"{_value(scope.column(column.feature), column)} as {name}" for column, name in zip(columns, names, strict=True)
     ]
     filled = [f"coalesce({rows}.{name}, '{fill}'::FLOAT)" for fill in ("inf", "-inf") for name in names]
+    least = "'-inf'::FLOAT"
     walk = f"{trees}.roots"
     for _ in range(nodes.depth):
         is_below = f"({rows}.{slots}[{node}.slot] < {node}.threshold)::INTEGER"
@@ -51,11 +53,13 @@ def _margin(model: TreesModel, nodes: TreeNodes, scope: Scope) -> str:
     start = _float_literal(nodes.base_margin)
     # Leaves are summed as FLOAT in the order of the trees, as XGBoost does it.
     margin = f"list_reduce({leaves}, lambda {total}, {leaf}: ({total} + {leaf})::FLOAT, {start})"
+    # Trees that never split read nothing, and a SELECT has to list something.
+    read = scope.listed(scope.alias, *(values or [f"null as {scope.working('nothing')}"]))
     return f"""
-        select {rows}.*, {margin} as {scope.out}
+        select {scope.listed(rows, f"{margin} as {scope.out}")}
         from (
-            select {rows}.*, [{", ".join([*filled, "'-inf'::FLOAT"])}] as {slots}
-            from (select {", ".join([f"{scope.alias}.*", *values])} from {scope.source} as {scope.alias}) as {rows}
+            select {scope.listed(rows, f"[{', '.join([*filled, least])}] as {slots}")}
+            from (select {read} from {scope.source} as {scope.alias}) as {rows}
         ) as {rows}, {scope.table("trees")} as {trees}
     """
 
@@ -72,7 +76,3 @@ def _value(column_sql: str, column: MatrixColumn) -> str:
 
 def _float_literal(value: np.float32) -> str:
     return f"'{np.format_float_scientific(value, unique=True, trim='-')}'::FLOAT"
-
-
-def _one_list(values: pa.Array) -> pa.ListArray:
-    return pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
