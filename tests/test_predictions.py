@@ -294,12 +294,18 @@ def test_an_artifact_that_was_tampered_with_is_refused(con: duckdb.DuckDBPyConne
         con.execute("select score_test(fixed) from fixed").fetchall()
 
 
-def test_a_macro_of_an_older_version_is_gone_when_a_network_takes_its_place(con: duckdb.DuckDBPyConnection) -> None:
+def test_a_macro_of_an_older_version_is_gone_when_what_sql_cannot_hold_takes_its_place(
+    con: duckdb.DuckDBPyConnection,
+) -> None:
     predict(con, fixed(con))
     assert con.execute("select count(scores.test(fixed)) from fixed").fetchone() == (720,)
-    assert predict(con, fixed(con), model="mlp", params={"epochs": 1}) is None
+    with_sequence = "select *, [heat, noise] as steps from fixed"
+    assert predict(con, with_sequence, model="lstm", params={"epochs": 1}) is None
     with pytest.raises(duckdb.CatalogException):
         con.execute("select scores.test(fixed) from fixed")
+    assert con.execute("select table_name from duckdb_tables() where table_name = 'trees__test'").fetchall() == []
+    looked_up = con.execute("select count(*) from pred__test where scores.test_of(user_id) = score").fetchone()
+    assert looked_up == (120,)
 
 
 # The whole, by plain dbt

@@ -28,6 +28,7 @@ from models_ml.registry import (
     version_before,
 )
 from models_ml.trainer import FittedModel
+from udfs.compiling import publish_lookups
 from udfs.decision import rows_hash
 from udfs.quoting import identifier
 from udfs.scorers import refresh
@@ -68,6 +69,7 @@ def promote(con: duckdb.DuckDBPyConnection, prediction: str, version: int, *, by
         publish_sql(con, prediction, fitted, rows_of_all)
         scoring = scoring_by(con, prediction, found, examples, at=ended_at, reasons=reasons)
         rows = write_scores(con, scoring, fitted)
+        publish_lookups(con, prediction, target=found.target, examples=found.examples)
         write_drift(con, prediction, version, fitted, rows_of_all, scoring.newest, ended_at)
         add_run(
             con,

@@ -23,6 +23,7 @@ from models_ml.registry import (
 )
 from models_ml.splitting import parts_of
 from models_ml.trainer import FittedModel, Progress
+from udfs.compiling import publish_lookups
 from udfs.decision import Decision, Request, rows_hash
 from udfs.order import Order, has_other_threshold
 from udfs.quoting import identifier
@@ -119,6 +120,9 @@ class Run:
             write_drift(con, request.name, version, fitted, rows_read, order.newest, now())
         _refuse_broken_contract(con, request)
         self._keep_examples()
+        publish_lookups(
+            con, request.name, target=request.local(request.target), examples=request.local(request.examples)
+        )
         add_run(
             con,
             PredictionRun(

@@ -14,7 +14,7 @@ check that a macro and its tables are of one version, parity with the model, and
   named `scope.out`. `scope.column(feature)` is the feature in the type that models read (FLOAT, VARCHAR or a list of
   one, see `quoting.ARGUMENT_TYPES`), a column of the source under the alias `scope.alias`. `scope.listed(alias, …)` is
   what a SELECT lists: the kept columns and the expressions given. `scope.table(role)` is a relation with the rows of
-  one of `tables`. `scope.working(word)` names a column, `scope.own(word)` an alias or the parameter of a lambda. A macro's
+  one of `tables`. `scope.working(word)` names a column, `scope.own(word)` an alias or a lambda's parameter. A macro's
   parameter, and so any feature's name, replaces whatever *unqualified* name in the body is like it: qualify every
   column by an alias of `own`. Compute each input once, in a projection, and refer to its column from there on.
   Subqueries have to be uncorrelated. A hundred columns take DuckDB 10 ms to plan, a list of them 1 ms.
@@ -25,7 +25,16 @@ What SQL cannot say faithfully is refused with an `UncompiledError` whose text s
 """
 
 from udfs.compiling.families import UncompiledError, compiled
+from udfs.compiling.lookups import publish_live, publish_lookups
 from udfs.compiling.macros import compile_sql, drop_sql
 from udfs.compiling.parity import check_parity
 
-__all__ = ["UncompiledError", "check_parity", "compile_sql", "compiled", "drop_sql"]
+__all__ = [
+    "UncompiledError",
+    "check_parity",
+    "compile_sql",
+    "compiled",
+    "drop_sql",
+    "publish_live",
+    "publish_lookups",
+]

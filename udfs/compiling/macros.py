@@ -15,11 +15,12 @@ from udfs.compiling.families import compiled
 from udfs.compiling.parity import PARITY_ROWS, agreeing_rows
 from udfs.compiling.scope import Compiled, Names, Scope, UncompiledError
 from udfs.compiling.store import (
-    MODELS_SCHEMA,
     SCHEMA,
     checked_table,
+    create_schemas,
     drop_model_tables,
     function,
+    function_names,
     registered,
     write_model_tables,
 )
@@ -58,8 +59,7 @@ def compile_sql(
             f"{SCHEMA}.{prediction}_of(entity_id)"
         ) from error
     with transaction(con):
-        for schema in (SCHEMA, MODELS_SCHEMA):
-            con.execute(f"create schema if not exists {schema}")
+        create_schemas(con)
         drop_model_tables(con, prediction)
         mark = write_model_tables(con, prediction, found.tables)
         _create_macros(con, _Macro(prediction, model.schema, found, calibration_of(model), mark))
@@ -76,9 +76,11 @@ def compile_sql(
 
 
 def drop_sql(con: duckdb.DuckDBPyConnection, prediction: str) -> None:
-    """Drop what `compile_sql` made, if it is there."""
-    con.execute(f"drop macro if exists {function(prediction)}")
-    con.execute(f"drop macro table if exists {function(f'{prediction}_table')}")
+    """Drop what `compile_sql` and `publish_lookups` made, if it is there."""
+    scalar, table, of, live = map(function, function_names(prediction))
+    for name in (of, live, scalar):
+        con.execute(f"drop macro if exists {name}")
+    con.execute(f"drop macro table if exists {table}")
     drop_model_tables(con, prediction)
 
 

@@ -13,6 +13,19 @@ SCHEMA = "scores"
 MODELS_SCHEMA = "scores_models"
 """Apart from the functions, so that BI tools can hide it."""
 
+FUNCTIONS = f"{MODELS_SCHEMA}.functions"
+"""The table that `scores.describe()` reads."""
+
+
+def create_schemas(con: duckdb.DuckDBPyConnection) -> None:
+    for schema in (SCHEMA, MODELS_SCHEMA):
+        con.execute(f"create schema if not exists {schema}")
+
+
+def function_names(prediction: str) -> tuple[str, str, str, str]:
+    """All functions that a prediction may have: for rows, for a relation, for an entity's key, and live."""
+    return prediction, f"{prediction}_table", f"{prediction}_of", f"{prediction}_live"
+
 
 def function(name: str) -> str:
     """In the schema of whichever database is in use: a file keeps its macros when it is renamed."""

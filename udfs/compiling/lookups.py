@@ -1,0 +1,197 @@
+"""Scores by an entity's key, and the list of all functions that the file offers.
+
+Beside what `compile_sql` makes of a model, every prediction that serves has `scores.<prediction>_of(entity_id)`, and
+`scores.<prediction>_live(entity_id)` where `live_features` tells all its features. `scores.describe()` lists them all.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import duckdb
+
+from ibis_features import ConfigError, FeatureSchema
+from models_ml.registry import ActiveModel, active_model
+from udfs.compiling.scope import Names
+from udfs.compiling.store import FUNCTIONS, SCHEMA, create_schemas, function, function_names
+from udfs.quoting import ARGUMENT_TYPES, identifier
+from udfs.transactions import transaction
+
+LIVE = "live_features"
+LIVE_ENTITY = "user_id"
+
+
+@dataclass(frozen=True)
+class _Function:
+    """A line of `scores.describe()`; not `is_there` where the prediction cannot have it, and `meaning` says why."""
+
+    name: str
+    arguments: str
+    returns: str
+    meaning: str
+    is_there: bool = True
+
+
+def publish_lookups(con: duckdb.DuckDBPyConnection, prediction: str, *, target: str, examples: str) -> None:
+    """Create the functions of a prediction that serves that take an entity's key, and write down what all of its are.
+
+    target, examples: the tables of its scores and of the rows of its last build, quoted SQL names without a catalog.
+    Raises ConfigError where a function would take the name of another prediction's.
+    """
+    model = active_model(con, prediction)
+    assert model is not None
+    with transaction(con):
+        create_schemas(con)
+        con.execute(
+            f"create table if not exists {FUNCTIONS} (function_name varchar, arguments varchar, returns varchar, "
+            "meaning varchar, is_there boolean, prediction varchar, version integer, place integer)"
+        )
+        _check_names_are_free(con, prediction)
+        is_compiled = _is_macro(con, prediction)
+        _create_lookup(con, model, is_compiled=is_compiled, target=target, examples=examples)
+        lacking = _create_live(con, model, is_compiled=is_compiled)
+        con.execute(f"delete from {FUNCTIONS} where prediction = ?", [prediction])
+        listed = _listed(model, _label_of(con, model), is_compiled=is_compiled, lacking=lacking)
+        con.executemany(
+            f"insert into {FUNCTIONS} values (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                [f.name, f.arguments, f.returns, f.meaning, f.is_there, prediction, model.version, place]
+                for place, f in enumerate(listed)
+            ],
+        )
+        con.execute(
+            f"create or replace macro {function('describe')}() as table "
+            f"select function_name, arguments, returns, meaning, is_there, prediction, version from {FUNCTIONS} "
+            "order by prediction, place"
+        )
+
+
+def publish_live(con: duckdb.DuckDBPyConnection) -> None:
+    """After `live_features` was made anew: the live functions of all predictions that have functions already."""
+    for name, target, examples in con.execute(
+        f"""
+        select models.prediction, models.target, models.examples
+        from foretable.active as active
+        inner join foretable.models as models
+            on active.prediction = models.prediction and active.version = models.version
+        where active.prediction in (select prediction from {FUNCTIONS})
+        order by models.prediction
+        """
+    ).fetchall():
+        publish_lookups(con, name, target=target, examples=examples)
+
+
+def _check_names_are_free(con: duckdb.DuckDBPyConnection, prediction: str) -> None:
+    names = [name.casefold() for name in function_names(prediction)]
+    row = con.execute(
+        f"select function_name, prediction from {FUNCTIONS} "
+        f"where prediction <> ? and list_contains(?::varchar[], lower(split_part(function_name, '.', 2))) limit 1",
+        [prediction, names],
+    ).fetchone()
+    if row is not None:
+        raise ConfigError(
+            f"the prediction '{prediction}' would take the name of {row[0]}, a function of the prediction '{row[1]}'; "
+            "rename one of the two"
+        )
+
+
+def _create_lookup(
+    con: duckdb.DuckDBPyConnection, model: ActiveModel, *, is_compiled: bool, target: str, examples: str
+) -> None:
+    entity, as_of = identifier(model.schema.entity), identifier(model.schema.as_of)
+    read = examples if is_compiled else target
+    columns = [row[0] for row in con.execute(f"describe select * from {read}").fetchall()]
+    argument = Names(columns).plain("entity_id")
+    score = f"{function(model.prediction)}(latest)" if is_compiled else "latest.score"
+    con.execute(
+        f"""
+        create or replace macro {function(f"{model.prediction}_of")}({argument}) as (
+            select {score}
+            from {read} as latest
+            where latest.{entity} = {argument} and latest.{as_of} = (select max(any_row.{as_of}) from {read} as any_row)
+        )
+        """
+    )
+
+
+def _create_live(con: duckdb.DuckDBPyConnection, model: ActiveModel, *, is_compiled: bool) -> str | None:
+    """Create the live function; say what it lacks where it cannot be."""
+    name = function(f"{model.prediction}_live")
+    con.execute(f"drop macro if exists {name}")
+    if not is_compiled:
+        return "the model is not compiled"
+    if model.schema.entity != LIVE_ENTITY:
+        return f"{LIVE} knows the features of a {LIVE_ENTITY}, not of a {model.schema.entity}"
+    row = con.execute(
+        "select schema_name from duckdb_functions() "
+        "where database_name = current_database() and function_name = ? and function_type = 'table_macro'",
+        [LIVE],
+    ).fetchone()
+    if row is None:
+        return f"{LIVE} is not built"
+    live = f"{identifier(row[0])}.{identifier(LIVE)}"
+    types = {row[0]: row[1] for row in con.execute(f"describe select * from {live}(null)").fetchall()}
+    if lacking := _lacking(model.schema, types):
+        return f"{LIVE} does not tell {', '.join(lacking)}"
+    argument = Names(types).plain("entity_id")
+    con.execute(
+        f"create macro {name}({argument}) as "
+        f"(select {function(model.prediction)}(live) from {live}({argument}) as live)"
+    )
+    return None
+
+
+def _lacking(schema: FeatureSchema, types: Mapping[str, str]) -> list[str]:
+    return [feature.name for feature in schema.features if types.get(feature.name) != feature.sql_type]
+
+
+def _is_macro(con: duckdb.DuckDBPyConnection, prediction: str) -> bool:
+    row = con.execute(
+        "select count(*) from duckdb_functions() where database_name = current_database() "
+        "and schema_name = ? and function_name = ? and function_type = 'macro'",
+        [SCHEMA, prediction],
+    ).fetchone()
+    return row is not None and row[0] > 0
+
+
+def _label_of(con: duckdb.DuckDBPyConnection, model: ActiveModel) -> str:
+    """What a score is the probability of, in words."""
+    row = con.execute(
+        "select label, horizon_days from foretable.models where prediction = ? and version = ?",
+        [model.prediction, model.version],
+    ).fetchone()
+    assert row is not None
+    return f"the probability that {row[0]} is true within {row[1]} days"
+
+
+def _listed(model: ActiveModel, score: str, *, is_compiled: bool, lacking: str | None) -> list[_Function]:
+    scalar, table, of, live = (f"{SCHEMA}.{name}" for name in function_names(model.prediction))
+    entity = model.schema.entity
+    typed = ", ".join(f"{identifier(f.name)} {ARGUMENT_TYPES[f.role]} := NULL" for f in model.schema.features)
+    why = f"not there: a model of the kind {model.model} is not compiled to SQL; take {of}"
+    returned = f"{score} of the newest features of a {entity}; NULL for one that has none"
+    return [
+        _Function(
+            scalar,
+            f'"row" STRUCT := NULL, {typed}',
+            "FLOAT",
+            f"{score}, for a row of features, for features by name, or for a row with some features changed"
+            if is_compiled
+            else why,
+            is_compiled,
+        ),
+        _Function(
+            table,
+            "relation VARCHAR",
+            "TABLE (the columns of the relation, score FLOAT)",
+            f"{score}, for each row of a table or view" if is_compiled else why,
+            is_compiled,
+        ),
+        _Function(of, "entity_id", "FLOAT", f"{returned}, {'computed' if is_compiled else 'looked up'}"),
+        _Function(
+            live,
+            "entity_id",
+            "FLOAT",
+            f"not there: {lacking}" if lacking else f"{score} of the features of a {entity} as they are at this moment",
+            lacking is None,
+        ),
+    ]
