@@ -9,6 +9,7 @@ from ibis_features import ArtifactError, Feature, FeatureSchema
 from models_ml.encoding import empty_batch
 from models_ml.inputs import CategoryInput, InputEncoding, NumberInput
 from models_ml.linear import DEFAULT_PARAMS, LogisticModel
+from tests.predicting import fixed, predict
 from udfs.compiling import check_parity, compile_sql
 
 SCHEMA = FeatureSchema(
@@ -79,6 +80,22 @@ def test_each_coefficient_counts(con: duckdb.DuckDBPyConnection, place: int) -> 
         check_parity(con, "buyers", model_of(**{f"at_{place}": 2.0}), "rows")
 
 
-@pytest.fixture
-def con() -> duckdb.DuckDBPyConnection:
-    return duckdb.connect()
+@pytest.mark.parametrize("model", ["logistic", ["xgboost", "logistic"]], ids=str)
+def test_a_build_publishes_the_scores_of_its_table_as_a_macro_and_reasons_that_add_up(
+    con: duckdb.DuckDBPyConnection, model: str | list[str]
+) -> None:
+    params = {"max_iterations": 50} if model == "logistic" else {"xgboost": {"n_estimators": 10}}
+    settings = {"model": model, "params": params, "calibrate": None, "reasons": 9, "promote": "always"}
+    assert predict(con, fixed(con), **settings) is None
+    found = con.execute(
+        """
+        select predicted.score, scores.test(examples), (select base_log_odds from foretable.models)
+            + list_sum(list_transform(predicted.reasons, lambda reason: reason.contribution))
+        from pred__test as predicted
+        inner join examples__test as examples using (user_id, as_of)
+        """
+    ).fetchall()
+    table, macro, log_odds = np.array(found, float).T
+    assert len(set(table.tolist())) > 5
+    assert macro == pytest.approx(table, abs=1e-6)
+    assert 1 / (1 + np.exp(-log_odds)) == pytest.approx(table, abs=1e-5)
