@@ -46,38 +46,38 @@ def model_of(**changed: float) -> LogisticModel:
     return LogisticModel(ENCODING, DEFAULT_PARAMS, coefficients, np.zeros(len(coefficients)), SCHEMA)
 
 
-def test_a_score_is_the_logistic_of_the_sum(con: duckdb.DuckDBPyConnection) -> None:
-    compile_sql(con, "buyers", model_of())
-    found = con.execute(
+def test_a_score_is_the_logistic_of_the_sum(memory: duckdb.DuckDBPyConnection) -> None:
+    compile_sql(memory, "buyers", model_of())
+    found = memory.execute(
         "select scores.buyers(year := 2025, spent := exp(3) - 1, taste := [0.1, 1.8], city := 'Leeds'), scores.buyers()"
     ).fetchone()
     log_odds = [-0.5 + 0.8 * 0.7 + 0.2 * 1.0 + 0.9, -0.5 + 0.6 - 0.7 + 0.1]
     assert found == pytest.approx([1 / (1 + np.exp(-value)) for value in log_odds], abs=1e-3)
 
 
-def test_macros_and_model_agree_where_a_number_hardly_varies(con: duckdb.DuckDBPyConnection) -> None:
+def test_macros_and_model_agree_where_a_number_hardly_varies(memory: duckdb.DuckDBPyConnection) -> None:
     model = model_of()
     years = list(range(1990, 2031))
     rows = {"year": years, "spent": years, "taste": [[0.5, -0.5]] * len(years), "city": ["Oslo"] * len(years)}
     batch = pa.RecordBatch.from_pydict(rows, schema=empty_batch(SCHEMA).schema)
-    compile_sql(con, "buyers", model, batch)
-    con.register("rows", pa.Table.from_batches([batch]))
-    found = con.execute("select score from scores.buyers_table('rows')").fetchnumpy()["score"]
+    compile_sql(memory, "buyers", model, batch)
+    memory.register("rows", pa.Table.from_batches([batch]))
+    found = memory.execute("select score from scores.buyers_table('rows')").fetchnumpy()["score"]
     assert found == pytest.approx(model.predict(batch), abs=1e-6)
     assert len(set(found[25:].tolist())) > 5
 
 
 @pytest.mark.parametrize("place", range(len(COEFFICIENTS)))
-def test_each_coefficient_counts(con: duckdb.DuckDBPyConnection, place: int) -> None:
-    compile_sql(con, "buyers", model_of())
+def test_each_coefficient_counts(memory: duckdb.DuckDBPyConnection, place: int) -> None:
+    compile_sql(memory, "buyers", model_of())
     rows = {"year": [None, 2025], "spent": [None, 9], "taste": [None, [1, 1]], "city": [None, "Leeds"]}
     for city in ("L'Île", "Oslo"):
         for name, value in (("year", 2026), ("spent", 3), ("taste", [2, 2]), ("city", city)):
             rows[name].append(value)
-    con.register("rows", pa.table(rows, schema=empty_batch(SCHEMA).schema))
-    assert check_parity(con, "buyers", model_of(), "rows") == 4
+    memory.register("rows", pa.table(rows, schema=empty_batch(SCHEMA).schema))
+    assert check_parity(memory, "buyers", model_of(), "rows") == 4
     with pytest.raises(ArtifactError, match="SQL and model differ"):
-        check_parity(con, "buyers", model_of(**{f"at_{place}": 2.0}), "rows")
+        check_parity(memory, "buyers", model_of(**{f"at_{place}": 2.0}), "rows")
 
 
 @pytest.mark.parametrize("model", ["logistic", ["xgboost", "logistic"]], ids=str)
@@ -99,3 +99,8 @@ def test_a_build_publishes_the_scores_of_its_table_as_a_macro_and_reasons_that_a
     assert len(set(table.tolist())) > 5
     assert macro == pytest.approx(table, abs=1e-6)
     assert 1 / (1 + np.exp(-log_odds)) == pytest.approx(table, abs=1e-5)
+
+
+@pytest.fixture
+def memory() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect()
