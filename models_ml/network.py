@@ -168,7 +168,7 @@ class NetworkModel:
     @cached_property
     def _gradients(self) -> IntegratedGradients:
         with BUILDING:
-            return IntegratedGradients(self.network, self.encoding, self.schema.names)
+            return IntegratedGradients(self.family, self.network, self.encoding, self.schema.names)
 
     def dump(self) -> dict[str, bytes]:
         state = {"family": self.family, "params": dict(self.params), "encoding": self.encoding.to_json()}
