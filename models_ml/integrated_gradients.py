@@ -19,8 +19,8 @@ from models_ml.inputs import FIRST_KNOWN, NULL, UNKNOWN, CategoryInput, Encoded,
 
 ROWS_PER_CALL = 1024
 POINTS = 32
-"""How many points on the path gradients are taken at. What their sum misses over a network with kinks is spread over the
-features by the size of their contributions: they add up to 1e-4."""
+"""How many points on the path gradients are taken at. What their sum misses over a network with kinks is spread over
+the features by the size of their contributions: they add up to 1e-4."""
 POINTS_OF: Mapping[str, int] = {"transformer": 64}
 """Of a family whose slopes change more along the path: attention and normalisation bend them."""
 

@@ -13,6 +13,7 @@ from models_ml.encoding import empty_batch
 from models_ml.inputs import CategoryInput, InputEncoding, NumberInput
 from models_ml.network import NetworkModel
 from models_ml.transformer import DEFAULT_PARAMS, build
+from tests.predicting import fixed, predict
 from udfs.compiling import compile_sql
 
 STATIC = (Feature("spent", "number", "DOUBLE"), Feature("city", "category", "VARCHAR"))
@@ -60,33 +61,33 @@ def scores(con: duckdb.DuckDBPyConnection, sql: str) -> list[float]:
 
 
 @pytest.mark.parametrize("params", [{}, {"blocks": 2, "heads": 3}, {"units": 1, "heads": 1}], ids=json.dumps)
-def test_macros_and_model_agree(con: duckdb.DuckDBPyConnection, params: dict[str, int]) -> None:
+def test_macros_and_model_agree(memory: duckdb.DuckDBPyConnection, params: dict[str, int]) -> None:
     model = model_of(**params)
     batch = batch_of(model, ROWS)
-    compile_sql(con, "buyers", model)  # compares them on rows of every length
-    con.register("rows", pa.Table.from_batches([batch]))
+    compile_sql(memory, "buyers", model)  # compares them on rows of every length
+    memory.register("rows", pa.Table.from_batches([batch]))
     expected = model.predict(batch)
     assert len(set(expected.tolist())) == len(ROWS)
-    assert scores(con, "select scores.buyers(rows) from rows") == pytest.approx(expected, abs=1e-5)
-    assert scores(con, "select score from scores.buyers_table('rows')") == pytest.approx(expected, abs=1e-5)
+    assert scores(memory, "select scores.buyers(rows) from rows") == pytest.approx(expected, abs=1e-5)
+    assert scores(memory, "select score from scores.buyers_table('rows')") == pytest.approx(expected, abs=1e-5)
 
 
-def test_sequences_alone_are_enough(con: duckdb.DuckDBPyConnection) -> None:
+def test_sequences_alone_are_enough(memory: duckdb.DuckDBPyConnection) -> None:
     model = model_of(ALONE)
-    compile_sql(con, "buyers", model)
+    compile_sql(memory, "buyers", model)
     batch = batch_of(model, [{"kinds": ["view", "cart"]}, {"kinds": None}, {"kinds": ["cart", "view"]}])
     found = scores(
-        con, "select scores.buyers(kinds := x) from (values (['view', 'cart']), (null), (['cart', 'view'])) t(x)"
+        memory, "select scores.buyers(kinds := x) from (values (['view', 'cart']), (null), (['cart', 'view'])) t(x)"
     )
     assert found == pytest.approx(model.predict(batch), abs=1e-5)
-    assert scores(con, "select scores.buyers()") == pytest.approx([found[1]], abs=1e-7)
+    assert scores(memory, "select scores.buyers()") == pytest.approx([found[1]], abs=1e-7)
 
 
-def test_only_the_newest_steps_are_read_and_their_order_counts(con: duckdb.DuckDBPyConnection) -> None:
-    compile_sql(con, "buyers", model_of(ALONE))
+def test_only_the_newest_steps_are_read_and_their_order_counts(memory: duckdb.DuckDBPyConnection) -> None:
+    compile_sql(memory, "buyers", model_of(ALONE))
     steps = "['view', 'cart', 'cart', 'purchase', 'view']"
     newest, longer, turned = scores(
-        con,
+        memory,
         f"select scores.buyers(kinds := x) from (values ({steps}), (list_concat(['cart', 'cart'], {steps})), "
         f"(list_reverse({steps[:-9]}]))) t(x)",
     )
@@ -94,23 +95,40 @@ def test_only_the_newest_steps_are_read_and_their_order_counts(con: duckdb.DuckD
     assert abs(newest - turned) > 1e-4
 
 
-def test_sequences_of_unequal_length_are_an_error_in_sql_too(con: duckdb.DuckDBPyConnection) -> None:
-    compile_sql(con, "buyers", model_of())
+def test_sequences_of_unequal_length_are_an_error_in_sql_too(memory: duckdb.DuckDBPyConnection) -> None:
+    compile_sql(memory, "buyers", model_of())
     with pytest.raises(duckdb.InvalidInputException, match="gaps, kinds of a row differ in length"):
-        con.execute("select scores.buyers(gaps := [1, 2], kinds := ['view'])").fetchall()
+        memory.execute("select scores.buyers(gaps := [1, 2], kinds := ['view'])").fetchall()
     with pytest.raises(duckdb.InvalidInputException, match="differ in length"):
-        con.execute("select scores.buyers(gaps := [1, 2])").fetchall()
+        memory.execute("select scores.buyers(gaps := [1, 2])").fetchall()
 
 
 def test_a_transformer_whose_sql_differs_is_not_published(
-    con: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+    memory: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("udfs.compiling.transformer.EPSILON", 0.1)
     with pytest.raises(ArtifactError, match=r"refused to publish scores\.buyers.*gaps"):
-        compile_sql(con, "buyers", model_of())
-    assert con.execute("select * from duckdb_functions() where schema_name = 'scores'").fetchall() == []
+        compile_sql(memory, "buyers", model_of())
+    assert memory.execute("select * from duckdb_functions() where schema_name = 'scores'").fetchall() == []
+
+
+def test_a_build_publishes_the_scores_of_its_table_as_a_macro(con: duckdb.DuckDBPyConnection) -> None:
+    select = f"""
+        select *, list_transform(range(u % 7), step -> (u * step % 5)::double) as gaps,
+            if(u % 7 = 0, null, list_transform(range(u % 7), step -> 'k' || (u + step) % 3)) as kinds
+        from (select *, user_id[2:]::int as u from ({fixed(con)}))
+    """
+    params = {"units": 8, "feed_forward_units": 8, "dense_units": 8, "epochs": 2, "learning_rate": 0.02}
+    assert predict(con, select, model="transformer", params=params, promote="always") is None
+    scored = con.execute(
+        "select predicted.score, scores.test(examples) from pred__test as predicted "
+        "inner join examples__test as examples using (user_id, as_of)"
+    ).fetchall()
+    table, macro = np.array(scored).T
+    assert len(set(table.tolist())) > 50
+    assert macro == pytest.approx(table, abs=1e-5)
 
 
 @pytest.fixture
-def con() -> duckdb.DuckDBPyConnection:
+def memory() -> duckdb.DuckDBPyConnection:
     return duckdb.connect()
