@@ -42,7 +42,7 @@ def register_leak_tests(con: duckdb.DuckDBPyConnection) -> None:
     """
     text = duckdb.sqltype("VARCHAR")
     for name, function in (("foretable_tautologies", tautologies), ("foretable_label_shuffle", label_shuffle)):
-        con.create_function(name, _on_cursor(con, function), [text], duckdb.list_type(text), side_effects=True)
+        con.create_function(name, on_cursor(con, function), [text], duckdb.list_type(text), side_effects=True)
 
 
 def tautologies(
@@ -154,7 +154,9 @@ def label_shuffle(
     ]
 
 
-def _on_cursor(con: duckdb.DuckDBPyConnection, function: Callable[..., list[str]]) -> Callable[[str], list[str]]:
+def on_cursor(con: duckdb.DuckDBPyConnection, function: Callable[..., list[str]]) -> Callable[[str], list[str]]:
+    """The function over a cursor of its own, called by its keyword arguments as JSON; its errors are faults, too."""
+
     def faults(request: str) -> list[str]:
         with con.cursor() as cursor:
             try:

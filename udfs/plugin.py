@@ -1,5 +1,5 @@
-"""The dbt-duckdb plugin: raw text files are read to the letter, leak tests can train, and every model has its
-`score_<prediction>`.
+"""The dbt-duckdb plugin: raw text files are read to the letter, leak tests can train, macros are compared with their
+models, and every model has its `score_<prediction>`.
 
 profiles.yml: `plugins: [{module: udfs.plugin, alias: foretable}]`
 """
@@ -10,6 +10,7 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from duckdb import DuckDBPyConnection
 
 from models_ml.registry import has_registry
+from udfs.agreement import register_agreement
 from udfs.leak_tests import register_leak_tests
 from udfs.log_files import register_reader
 from udfs.scorers import create_row_macros, register
@@ -23,6 +24,7 @@ class Plugin(BasePlugin):
         register_reader(conn)
         register_sentiment(conn)
         register_leak_tests(conn)
+        register_agreement(conn)
         if has_registry(conn):
             register(conn)
 

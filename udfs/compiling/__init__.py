@@ -27,14 +27,17 @@ What SQL cannot say faithfully is refused with an `UncompiledError` whose text s
 from udfs.compiling.families import UncompiledError, compiled
 from udfs.compiling.lookups import publish_live, publish_lookups
 from udfs.compiling.macros import compile_sql, drop_sql
-from udfs.compiling.parity import check_parity
+from udfs.compiling.parity import agreeing_rows, check_parity
+from udfs.compiling.store import registered
 
 __all__ = [
     "UncompiledError",
+    "agreeing_rows",
     "check_parity",
     "compile_sql",
     "compiled",
     "drop_sql",
     "publish_live",
     "publish_lookups",
+    "registered",
 ]

@@ -102,12 +102,15 @@ def _create_lookup(
     columns = [row[0] for row in con.execute(f"describe select * from {read}").fetchall()]
     argument = Names(columns).plain("entity_id")
     score = f"{function(model.prediction)}(latest)" if is_compiled else "latest.score"
+    # An argument stands in a SELECT without tables: next to the table, `user_id` would be the table's own column.
     con.execute(
         f"""
         create or replace macro {function(f"{model.prediction}_of")}({argument}) as (
             select {score}
-            from {read} as latest
-            where latest.{entity} = {argument} and latest.{as_of} = (select max(any_row.{as_of}) from {read} as any_row)
+            from (select {argument} as entity_key) as asked, {read} as latest
+            where
+                latest.{entity} = asked.entity_key
+                and latest.{as_of} = (select max(any_row.{as_of}) from {read} as any_row)
         )
         """
     )

@@ -7,7 +7,7 @@ import duckdb
 import ibis
 import pyarrow as pa
 
-from ibis_features import Examples, FeatureSchema
+from ibis_features import ArtifactError, Examples, FeatureSchema
 from models_ml.calibration import Calibration, calibration_of, uncalibrated
 from models_ml.trainer import FittedModel
 from udfs.compiling.calibration import score_sql
@@ -63,16 +63,30 @@ def compile_sql(
         drop_model_tables(con, prediction)
         mark = write_model_tables(con, prediction, found.tables)
         _create_macros(con, _Macro(prediction, model.schema, found, calibration_of(model), mark))
-        agree = partial(agreeing_rows, con, prediction, model, found)
-        with registered(con, pa.Table.from_batches([found.probes])) as probes:
-            for by_columns in (False, True):
-                agree(probes, rows=found.probes.num_rows, by_columns=by_columns)
-        if isinstance(sample, Examples):
-            agree(f"({ibis.to_sql(sample.table, dialect='duckdb')})", rows=rows)
-        elif sample is not None:
-            table = sample if isinstance(sample, pa.Table) else pa.Table.from_batches([sample])
-            with registered(con, table) as relation:
-                agree(relation, rows=rows)
+        try:
+            _check(con, prediction, model, found, sample, rows)
+        except ArtifactError as error:
+            raise ArtifactError(f"refused to publish: {error}") from error
+
+
+def _check(
+    con: duckdb.DuckDBPyConnection,
+    prediction: str,
+    model: FittedModel,
+    found: Compiled,
+    sample: Examples | pa.RecordBatch | pa.Table | None,
+    rows: int,
+) -> None:
+    agree = partial(agreeing_rows, con, prediction, model, found)
+    with registered(con, pa.Table.from_batches([found.probes])) as probes:
+        for by_columns in (False, True):
+            agree(probes, rows=found.probes.num_rows, by_columns=by_columns)
+    if isinstance(sample, Examples):
+        agree(f"({ibis.to_sql(sample.table, dialect='duckdb')})", rows=rows)
+    elif sample is not None:
+        table = sample if isinstance(sample, pa.Table) else pa.Table.from_batches([sample])
+        with registered(con, table) as relation:
+            agree(relation, rows=rows)
 
 
 def drop_sql(con: duckdb.DuckDBPyConnection, prediction: str) -> None:

@@ -69,8 +69,8 @@ def agreeing_rows(
     if is_other.any():
         place = int(is_other.argmax())
         raise ArtifactError(
-            f"refused to publish {SCHEMA}.{prediction}: SQL and model differ on {is_other.sum():,} of "
-            f"{len(scores):,} rows, say {scores[place]!r} and {expected[place]!r} of the row "
+            f"{SCHEMA}.{prediction} and its model differ on {is_other.sum():,} of {len(scores):,} rows, say "
+            f"{scores[place]!r} and {expected[place]!r} of the row "
             f"{batch.slice(place, 1).to_pylist()[0]}; please report it"
         )
     return len(scores)
