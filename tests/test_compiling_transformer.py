@@ -1,6 +1,7 @@
 """A transformer compiled to SQL gives the scores that Keras gives, whatever sequences a row has."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -14,7 +15,7 @@ from models_ml.inputs import CategoryInput, InputEncoding, NumberInput
 from models_ml.network import NetworkModel
 from models_ml.transformer import DEFAULT_PARAMS, build
 from tests.predicting import fixed, predict
-from udfs.compiling import compile_sql
+from udfs.compiling import UncompiledError, compile_sql
 
 STATIC = (Feature("spent", "number", "DOUBLE"), Feature("city", "category", "VARCHAR"))
 STATIC += (Feature("taste", "embedding", "FLOAT[2]", width=2),)
@@ -41,10 +42,11 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-def model_of(encoding: InputEncoding = ENCODING, **params: int) -> NetworkModel:
+def model_of(encoding: InputEncoding = ENCODING, *, steps: int = STEPS, **params: int) -> NetworkModel:
     """A network whose weights are drawn, those of layer normalisations and biases too, so that each of them matters."""
     features = [feature for feature in (*STATIC, *SEQUENCES) if feature.name in encoding.features]
-    settings = {**DEFAULT_PARAMS, "max_length": STEPS, "units": 6, "dense_units": 5, "feed_forward_units": 7, **params}
+    settings = {**DEFAULT_PARAMS, "max_length": steps, "units": 6, "dense_units": 5, "feed_forward_units": 7, **params}
+    encoding = replace(encoding, steps=steps)
     network = build(encoding, settings)
     rng = np.random.default_rng(3)
     network.set_weights([rng.normal(size=weight.shape) * 0.5 for weight in network.get_weights()])
@@ -101,6 +103,12 @@ def test_sequences_of_unequal_length_are_an_error_in_sql_too(memory: duckdb.Duck
         memory.execute("select scores.buyers(gaps := [1, 2], kinds := ['view'])").fetchall()
     with pytest.raises(duckdb.InvalidInputException, match="differ in length"):
         memory.execute("select scores.buyers(gaps := [1, 2])").fetchall()
+
+
+def test_a_transformer_over_very_long_sequences_is_refused_by_name(memory: duckdb.DuckDBPyConnection) -> None:
+    compile_sql(memory, "buyers", model_of(ALONE))
+    with pytest.raises(UncompiledError, match=r"over 200 steps .* up to 128 \(params\.max_length\).*buyers_of"):
+        compile_sql(memory, "buyers", model_of(ALONE, steps=200))
 
 
 def test_a_transformer_whose_sql_differs_is_not_published(

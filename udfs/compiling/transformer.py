@@ -27,13 +27,21 @@ from udfs.compiling.inputs import (
     static_columns,
     static_inputs,
 )
-from udfs.compiling.scope import Compiled, Scope
+from udfs.compiling.scope import Compiled, Scope, UncompiledError
 from udfs.quoting import literal
 
 TOLERANCE = 1e-5
+MOST_STEPS = 128
+"""DuckDB computes 2,048 rows at a time, and an attention holds a number for each two steps of each of them."""
 
 
 def compile_transformer(model: NetworkModel) -> Compiled:
+    """Raises UncompiledError where it reads more than MOST_STEPS steps."""
+    if model.encoding.steps > MOST_STEPS:
+        raise UncompiledError(
+            f"a transformer over {model.encoding.steps} steps needs too much memory in SQL, which holds up to "
+            f"{MOST_STEPS} (params.max_length)"
+        )
     layers = {variable.path: np.asarray(variable, np.float64) for variable in model.network.weights}
     encoding, matrices = model.encoding, _matrices(layers, model.params["blocks"], model.params["heads"])
     by_code = [layers[f"category_{place}/embeddings"] for place in range(len(encoding.categories))]
