@@ -115,7 +115,7 @@ def test_a_transformer_whose_sql_differs_is_not_published(
     memory: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("udfs.compiling.transformer.EPSILON", 0.1)
-    with pytest.raises(ArtifactError, match=r"refused to publish scores\.buyers.*gaps"):
+    with pytest.raises(ArtifactError, match=r"refused to publish: scores\.buyers.*gaps"):
         compile_sql(memory, "buyers", model_of())
     assert memory.execute("select * from duckdb_functions() where schema_name = 'scores'").fetchall() == []
 
