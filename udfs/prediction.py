@@ -18,6 +18,7 @@ from models_ml.registry import TrainedVersion, add_row, last_train_seconds
 from models_ml.spec import PredictionSpec
 from models_ml.splitting import split_examples
 from models_ml.trainer import Progress
+from udfs.compiling import prepare_functions
 from udfs.decision import Decision, Request, fingerprint_of
 from udfs.order import drop_gathered, gathered, standing_of, understand
 from udfs.progress import report
@@ -47,6 +48,7 @@ def build(con: duckdb.DuckDBPyConnection, request: Mapping[str, Any]) -> None:
             elif asked.folds is not None:
                 _cross_validate(con, with_rows, report(asked.name))
             else:
+                prepare_functions(con)
                 _build(con, with_rows, report(asked.name))
         except (ForetableError, duckdb.ConversionException, duckdb.OutOfMemoryException, MemoryError) as error:
             con.execute(f"drop table if exists {asked.building}")

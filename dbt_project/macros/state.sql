@@ -1,6 +1,6 @@
 {# The tables of the schema `foretable`: what was trained, how good it is, what serves, what was scored, and each run. #}
 {% macro create_state() %}
-    {%- if target.database | lower in ['foretable', 'scores', 'main', 'staging', 'cleaning', 'changes', 'raw'] -%}
+    {%- if target.database | lower in ['foretable', 'scores', 'scores_models', 'main', 'staging', 'cleaning', 'changes', 'raw'] -%}
         {{ exceptions.raise_compiler_error(
             "the warehouse file is named '" ~ target.database ~ "', which is also the name of a schema in it, so that "
             ~ "DuckDB cannot tell them apart; rename the file, to warehouse.duckdb say"

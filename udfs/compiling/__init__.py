@@ -25,7 +25,7 @@ What SQL cannot say faithfully is refused with an `UncompiledError` whose text s
 """
 
 from udfs.compiling.families import UncompiledError, compiled
-from udfs.compiling.lookups import publish_live, publish_lookups
+from udfs.compiling.lookups import prepare_functions, publish_lookups
 from udfs.compiling.macros import compile_sql, drop_sql
 from udfs.compiling.parity import agreeing_rows, check_parity
 from udfs.compiling.store import registered
@@ -37,7 +37,7 @@ __all__ = [
     "compile_sql",
     "compiled",
     "drop_sql",
-    "publish_live",
+    "prepare_functions",
     "publish_lookups",
     "registered",
 ]

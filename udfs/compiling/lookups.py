@@ -4,6 +4,7 @@ Beside what `compile_sql` makes of a model, every prediction that serves has `sc
 `scores.<prediction>_live(entity_id)` where `live_features` tells all its features. `scores.describe()` lists them all.
 """
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from udfs.compiling.store import FUNCTIONS, SCHEMA, create_schemas, function, fu
 from udfs.quoting import ARGUMENT_TYPES, identifier
 from udfs.transactions import transaction
 
+PREPARING = threading.Lock()
 LIVE = "live_features"
 LIVE_ENTITY = "user_id"
 
@@ -31,20 +33,41 @@ class _Function:
     is_there: bool = True
 
 
+def prepare_functions(con: duckdb.DuckDBPyConnection) -> None:
+    """Create the list of functions and `scores.describe()` where they are missing, in a transaction of their own.
+
+    Two predictions that are built at once must not both create them: one of the two transactions would fail.
+    """
+    with PREPARING:
+        row = con.execute(
+            "select count(*) from duckdb_functions() where database_name = current_database() "
+            "and schema_name = ? and function_name = 'describe' and function_type = 'table_macro'",
+            [SCHEMA],
+        ).fetchone()
+        if row == (1,):
+            return
+        with transaction(con):
+            create_schemas(con)
+            con.execute(
+                f"create table {FUNCTIONS} (function_name varchar, arguments varchar, returns varchar, "
+                "meaning varchar, is_there boolean, prediction varchar, version integer, place integer)"
+            )
+            con.execute(
+                f"create macro {function('describe')}() as table "
+                f"select function_name, arguments, returns, meaning, is_there, prediction, version from {FUNCTIONS} "
+                "order by prediction, place"
+            )
+
+
 def publish_lookups(con: duckdb.DuckDBPyConnection, prediction: str, *, target: str, examples: str) -> None:
     """Create the functions of a prediction that serves that take an entity's key, and write down what all of its are.
 
-    target, examples: the tables of its scores and of the rows of its last build, quoted SQL names without a catalog.
-    Raises ConfigError where a function would take the name of another prediction's.
+    `prepare_functions` has to have been called. target, examples: the tables of its scores and of the rows of its last
+    build, quoted SQL names without a catalog. Raises ConfigError where a function would take the name of another prediction's.
     """
     model = active_model(con, prediction)
     assert model is not None
     with transaction(con):
-        create_schemas(con)
-        con.execute(
-            f"create table if not exists {FUNCTIONS} (function_name varchar, arguments varchar, returns varchar, "
-            "meaning varchar, is_there boolean, prediction varchar, version integer, place integer)"
-        )
         _check_names_are_free(con, prediction)
         is_compiled = _is_macro(con, prediction)
         _create_lookup(con, model, is_compiled=is_compiled, target=target, examples=examples)
@@ -58,26 +81,6 @@ def publish_lookups(con: duckdb.DuckDBPyConnection, prediction: str, *, target: 
                 for place, f in enumerate(listed)
             ],
         )
-        con.execute(
-            f"create or replace macro {function('describe')}() as table "
-            f"select function_name, arguments, returns, meaning, is_there, prediction, version from {FUNCTIONS} "
-            "order by prediction, place"
-        )
-
-
-def publish_live(con: duckdb.DuckDBPyConnection) -> None:
-    """After `live_features` was made anew: the live functions of all predictions that have functions already."""
-    for name, target, examples in con.execute(
-        f"""
-        select models.prediction, models.target, models.examples
-        from foretable.active as active
-        inner join foretable.models as models
-            on active.prediction = models.prediction and active.version = models.version
-        where active.prediction in (select prediction from {FUNCTIONS})
-        order by models.prediction
-        """
-    ).fetchall():
-        publish_lookups(con, name, target=target, examples=examples)
 
 
 def _check_names_are_free(con: duckdb.DuckDBPyConnection, prediction: str) -> None:
@@ -130,7 +133,7 @@ def _create_live(con: duckdb.DuckDBPyConnection, model: ActiveModel, *, is_compi
         [LIVE],
     ).fetchone()
     if row is None:
-        return f"{LIVE} is not built"
+        return f"{LIVE} was not there when the prediction was built"
     live = f"{identifier(row[0])}.{identifier(LIVE)}"
     types = {row[0]: row[1] for row in con.execute(f"describe select * from {live}(null)").fetchall()}
     if lacking := _lacking(model.schema, types):
