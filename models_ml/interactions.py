@@ -170,12 +170,12 @@ def read_interactions(content: bytes, schema: FeatureSchema) -> tuple[Interactio
     """The pairs of an artifact; raises ArtifactError where they do not fit its features."""
     try:
         state: Sequence[Mapping[str, Any]] = json.loads(content)
-        pairs = tuple(Interaction(str(s["feature"]), str(s["other"]), s["gain"]) for s in state)
+        pairs = tuple(_of_json(one) for one in state)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError("the interactions cannot be read; the artifact is damaged: train anew") from error
     roles = _roles(schema)
-    kinds = [{roles.get(pair.feature), roles.get(pair.other)} for pair in pairs]
-    if not pairs or any(len(kind) > 1 or kind & {None, *CROSSED_ROLES} != kind or None in kind for kind in kinds):
+    found = [(roles.get(pair.feature), roles.get(pair.other)) for pair in pairs]
+    if not pairs or any(one != other or one not in CROSSED_ROLES for one, other in found):
         raise ArtifactError("the interactions do not fit the columns of the feature schema; train anew")
     return pairs
 
@@ -200,6 +200,11 @@ def uncrossed_text(text: str) -> tuple[str, str]:
 
 def _is_pair(one: Any) -> bool:
     return isinstance(one, list) and len(one) == 2 and all(isinstance(name, str) for name in one) and one[0] != one[1]
+
+
+def _of_json(one: Mapping[str, Any]) -> Interaction:
+    gain = one["gain"]
+    return Interaction(str(one["feature"]), str(one["other"]), None if gain is None else float(gain))
 
 
 def _roles(schema: FeatureSchema) -> dict[str, str]:

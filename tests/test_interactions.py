@@ -28,14 +28,14 @@ from tests.test_trees_sql import COLUMNS, FEATURES, batch_of, model_of, schema_o
 from udfs.trees_sql import compile_sql
 
 SELECT = "from shop"
-NUMBERS, CATEGORIES = ["left_hand", "right_hand"], ["city", "shop"]
+NUMBERS, CATEGORIES = ["left_hand", "right_hand"], ["city", "store"]
 PAIRS = [NUMBERS, CATEGORIES]
 TREES: dict[str, Any] = {"promote": "always", "params": {"n_estimators": 30, "eta": 0.3, "max_depth": 2}}
 
 
 @pytest.fixture
 def con(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    """A shop where users buy if both hands have one sign, or city and shop are of one kind: neither alone tells."""
+    """A shop where users buy if both hands have one sign, or city and store are alike: neither alone tells."""
     con.execute(
         """
         create table shop as
@@ -46,7 +46,7 @@ def con(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
                 random() - 0.5 as left_hand,
                 (random() * 20)::integer - 10 as right_hand,
                 'c' || (random() * 2.99)::integer as city,
-                case when u % 11 > 0 then 'c' || (random() * 2.99)::integer end as shop,
+                case when u % 11 > 0 then 'c' || (random() * 2.99)::integer end as store,
                 random() as noise,
                 random() * 3 as warmth,
                 random() as chance,
@@ -58,7 +58,7 @@ def con(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
             drawn.* exclude (s, chance),
             case
                 when s < 5 then chance < 0.05 + 0.5 * (left_hand * right_hand > 0)::int
-                    + 0.3 * coalesce(city = shop, false)::int + 0.03 * warmth
+                    + 0.3 * coalesce(city = store, false)::int + 0.03 * warmth
             end as bought
         from drawn
         """
@@ -110,7 +110,7 @@ def test_table_function_and_macro_make_the_interactions_themselves(con: duckdb.D
         """
         select
             count(*), bool_and(pred.score = score_test(shop)), bool_and(pred.score = scores.test(shop)),
-            bool_and(pred.score = scores.test(left_hand, right_hand, city, shop.shop, noise, warmth))
+            bool_and(pred.score = scores.test(left_hand, right_hand, city, store, noise, warmth))
         from pred__test as pred
         inner join shop using (user_id, as_of)
         """
@@ -126,7 +126,7 @@ def test_table_function_and_macro_make_the_interactions_themselves(con: duckdb.D
     assert con.execute(
         "select feature, unknown_share from foretable.drift where feature like '% * %' order by 1"
     ).fetchall() == [
-        ("city * shop", 0.0),
+        ("city * store", 0.0),
         ("left_hand * right_hand", None),
     ]
 
@@ -200,7 +200,7 @@ def test_training_and_scoring_make_the_same_columns(con: duckdb.DuckDBPyConnecti
         "insert into shop select * replace ('x' || user_id as user_id, 'nan'::double as left_hand, '' as city) "
         "from shop"
     )
-    con.execute("update shop set right_hand = null, shop = 'ä:1' where user_id like '%9'")
+    con.execute("update shop set right_hand = null, store = 'ä:1' where user_id like '%9'")
     examples = shop(con)
     pairs = (Interaction(*NUMBERS), Interaction(*CATEGORIES))
     [batch] = examples.batches()
@@ -213,14 +213,14 @@ def test_training_and_scoring_make_the_same_columns(con: duckdb.DuckDBPyConnecti
             return batch
 
     seen = CrossedModel(Reader(), pairs, examples.schema).margin(batch)  # type: ignore[arg-type]
-    rows = con.execute("select left_hand, right_hand, city, shop from shop order by as_of, user_id").fetchall()
+    rows = con.execute("select left_hand, right_hand, city, store from shop order by as_of, user_id").fetchall()
     products = [None if right is None else np.float32(left) * np.float32(right) for left, right, _, _ in rows]
     texts = [None if other is None else f"{len(city)}:{city}{other}" for _, _, city, other in rows]
     for columns in (wide, seen):
         numbers = columns.column("left_hand * right_hand").to_pylist()
         assert [value is None for value in numbers] == [value is None for value in products]
         assert np.array_equal(*(np.array(values, np.float32) for values in (numbers, products)), equal_nan=True)
-        assert columns.column("city * shop").to_pylist() == texts
+        assert columns.column("city * store").to_pylist() == texts
 
 
 def test_no_two_pairs_of_texts_are_written_alike() -> None:
