@@ -292,7 +292,7 @@ def test_features_of_a_named_pair_are_not_left_out_by_a_selection(con: duckdb.Du
     kept = schema_in(con)
     assert set(NUMBERS) < set(kept)
     assert len(kept) == 3
-    permutation = {"method": "permutation", "keep": 2}
+    permutation = {"method": "permutation", "keep": 4}
     assert predict(con, SELECT, **TREES, interactions=1, select=permutation, folds=1) is None
     assert predict(con, SELECT, **TREES, interactions=1, select=permutation) is None
     assert {*found(con, 2)[0][:2]} <= set(schema_in(con, 2))
