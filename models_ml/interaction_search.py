@@ -6,7 +6,7 @@ intelligible models with pairwise interactions", KDD 2013, which looks for pairs
 """
 
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -44,7 +44,7 @@ def named_interactions(
     settings: dict[str, Any] = {"seed": spec.seed, "class_weight": None, "progress": lambda step, share: None}
     single = trees.fit(rows, stopping, params=merged_params("xgboost", SINGLE), **settings)
     paired = trees.fit(rows, stopping, params=merged_params("xgboost", PAIRED), start=single, **settings)
-    gains: Counter[tuple[int, int]] = Counter()
+    gains: defaultdict[tuple[int, int], float] = defaultdict(float)
     for pair, gain in _gains_of_pairs(paired, after=single.booster.num_boosted_rounds()):
         gains[pair] += gain
     ranked = sorted((-gain, pair) for pair, gain in gains.items() if features[pair[0]].role == features[pair[1]].role)
