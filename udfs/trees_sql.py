@@ -4,9 +4,10 @@ All nodes of all trees lie in one list, level by level, in a one-row table; `udf
 A row walks through all trees at once, one level a step, by nested `list_transform`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import duckdb
 import ibis
@@ -14,11 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from ibis_features import ArtifactError, Examples
-from models_ml.calibration import Calibration, calibration_of, uncalibrated
+from models_ml.calibration import Calibration, calibration_of
 from models_ml.encoding import MatrixColumn, empty_batch
+from models_ml.interactions import Interaction, interactions_of, uncrossed
 from models_ml.trainer import FittedModel
 from models_ml.trees import TreesModel
 from udfs.calibration_sql import score_sql
+from udfs.interactions_sql import feature_probes, read_from
 from udfs.quoting import check_names, identifier, literal, readable
 from udfs.transactions import transaction
 from udfs.tree_nodes import PROBES, TreeNodes, lay_out, probes_of
@@ -55,8 +58,8 @@ def compile_sql(
     with transaction(con):
         con.execute(f"create schema if not exists {SCHEMA}")
         _create_model_table(con, prediction, nodes)
-        _create_macros(con, prediction, trees, nodes, calibration_of(model))
-        with _registered(con, pa.Table.from_batches([probes_of(trees, nodes)])) as probes:
+        _create_macros(con, prediction, trees, nodes, calibration_of(model), interactions_of(model))
+        with _registered(con, pa.Table.from_batches([feature_probes(model, probes_of(trees, nodes))])) as probes:
             check_parity(con, prediction, model, probes, rows=PROBES)
             if len(model.schema.features) > 1:
                 check_parity(con, prediction, model, probes, rows=PROBES, by_columns=True)
@@ -69,8 +72,8 @@ def compile_sql(
 
 
 def trees_of(fitted: FittedModel) -> TreesModel | None:
-    """The trees of a model, calibrated or not; None where it is of another family."""
-    model = uncalibrated(fitted)
+    """The trees of a model, calibrated or not, with interactions or not; None where it is of another family."""
+    model = uncrossed(fitted)
     return model if isinstance(model, TreesModel) else None
 
 
@@ -138,22 +141,22 @@ def _create_macros(
     model: TreesModel,
     nodes: TreeNodes,
     calibration: Calibration | None,
+    pairs: Sequence[Interaction],
 ) -> None:
-    features = model.schema.features
+    features = model.schema.features[: len(model.schema.features) - len(pairs)]
     # A macro's parameter replaces any name like it in the body, so the body's own names must not be features.
     own = _Names.beside(model.schema.names)
     from_row = [f"struct_extract({own.row}, {literal(feature.name)})" for feature in features]
     source = f'from (select "row" as {own.row})'
-    forms = [f'("row") as {_scalar(prediction, model, nodes, calibration, own, expressions=from_row, source=source)}']
+    scalar = partial(_scalar, prediction, model, nodes, calibration, pairs, own)
+    forms = [f'("row") as {scalar(expressions=from_row, source=source)}']
     if len(features) > 1:
         names = [identifier(feature.name) for feature in features]
-        forms.append(
-            f"({', '.join(names)}) as {_scalar(prediction, model, nodes, calibration, own, expressions=names)}"
-        )
+        forms.append(f"({', '.join(names)}) as {scalar(expressions=names)}")
     con.execute(f"create or replace macro {_qualified(prediction)} {', '.join(forms)}")
 
     from_table = [f"{own.row}.{identifier(feature.name)}" for feature in features]
-    score = _scalar(prediction, model, nodes, calibration, own, expressions=from_table)
+    score = scalar(expressions=from_table)
     con.execute(
         f"create or replace macro {_qualified(f'{prediction}_table')}({own.relation}) as table "
         f"select {own.row}.*, {score} as score from query_table({own.relation}) as {own.row}"
@@ -193,6 +196,7 @@ def _scalar(
     model: TreesModel,
     nodes: TreeNodes,
     calibration: Calibration | None,
+    pairs: Sequence[Interaction],
     own: _Names,
     *,
     expressions: list[str],
@@ -201,11 +205,11 @@ def _scalar(
     """The score as one scalar subquery. Every input is written once, in a SELECT without tables of the macro's own."""
     columns = ", ".join(
         f"{readable(expression, feature)} as c{place}"
-        for place, (expression, feature) in enumerate(zip(expressions, model.schema.features, strict=True))
+        for place, (expression, feature) in enumerate(zip(expressions, model.schema.features, strict=False))
     )
-    places = {name: place for place, name in enumerate(model.schema.names)}
+    sources = read_from(model.schema, pairs, [f"{own.columns}.c{place}" for place in range(len(expressions))])
     read = [model.columns[place] for place in nodes.columns]
-    values = [_value(f"{own.columns}.c{places[column.feature]}", column) for column in read]
+    values = [_value(sources[column.feature], column) for column in read]
     values_list = ", ".join(f"{value} as v{place}" for place, value in enumerate(values)) or "1"
     slots = [
         f"coalesce({own.inputs}.v{place}, '{fill}'::FLOAT)" for fill in ("inf", "-inf") for place in range(len(values))
