@@ -4,6 +4,7 @@ import duckdb
 import pytest
 
 from tests.predicting import fixed, predict
+from udfs.agreement import register_agreement
 from udfs.lifecycle import promote
 
 LIVE = """
@@ -65,6 +66,22 @@ def test_features_of_this_moment_are_scored_where_live_features_tells_them_all(
     assert described(con)["scores.test_live"] == (False, "not there: live_features does not tell noise", 1)
     with pytest.raises(duckdb.CatalogException):
         con.execute("select scores.test_live('u1')")
+
+
+def test_the_dbt_test_finds_a_macro_that_no_longer_says_what_its_model_says(con: duckdb.DuckDBPyConnection) -> None:
+    def faults() -> list[str]:
+        return con.execute("""select foretable_macro_agrees('{"prediction": "test", "rows": 500}')""").fetchone()[0]
+
+    register_agreement(con)
+    assert faults() == ["it cannot be tested: no version of 'test' serves; build it first"]
+    assert predict(con, fixed(con)) is None
+    assert faults() == []
+    con.execute(
+        "update scores_models.trees__test set nodes = "
+        "list_transform(nodes, lambda node: struct_update(node, threshold := (node.threshold * 1.01)::float))"
+    )
+    assert len(faults()) == 1
+    assert faults()[0].startswith("scores.test and its model differ on ")
 
 
 def test_a_key_named_as_the_argument_is_told_apart(con: duckdb.DuckDBPyConnection) -> None:

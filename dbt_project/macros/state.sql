@@ -163,6 +163,14 @@
         reason varchar not null
     );
 
+    create table if not exists foretable.interactions (
+        prediction varchar not null,
+        version integer not null,
+        feature varchar not null,
+        other varchar not null,
+        gain double
+    );
+
     create table if not exists foretable.trials (
         prediction varchar not null,
         definition varchar not null,

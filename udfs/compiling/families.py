@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from models_ml.ensemble import EnsembleModel
+from models_ml.interactions import CrossedModel
 from models_ml.network import NetworkModel
 from models_ml.trainer import FittedModel
 from models_ml.trees import TreesModel
 from udfs.compiling.ensembles import compile_ensemble
+from udfs.compiling.interactions import compile_crossed
 from udfs.compiling.mlp import compile_mlp
 from udfs.compiling.scope import Compiled, UncompiledError
 from udfs.compiling.trees import compile_trees
@@ -35,9 +37,14 @@ def _compile_ensemble(model: EnsembleModel) -> Compiled:
     return compile_ensemble(model, {name: compiled(member) for name, member in model.members.items()})
 
 
+def _compile_crossed(model: CrossedModel) -> Compiled:
+    return compile_crossed(model, compiled(model.model))
+
+
 FAMILIES: Mapping[type, Callable[[Any], Compiled]] = {
     TreesModel: compile_trees,
     NetworkModel: _compile_network,
     EnsembleModel: _compile_ensemble,
+    CrossedModel: _compile_crossed,
 }
 """The function that compiles each kind of fitted model."""

@@ -63,7 +63,7 @@ def publish_lookups(con: duckdb.DuckDBPyConnection, prediction: str, *, target: 
     """Create the functions of a prediction that serves that take an entity's key, and write down what all of its are.
 
     `prepare_functions` has to have been called. target, examples: the tables of its scores and of the rows of its last
-    build, quoted SQL names without a catalog. Raises ConfigError where a function would take the name of another prediction's.
+    build, quoted SQL names without a catalog. Raises ConfigError where a function would take the name of another's.
     """
     model = active_model(con, prediction)
     assert model is not None
