@@ -21,6 +21,8 @@ check that a macro and its tables are of one version, parity with the model, and
 - `probes`: rows that find faults in the SQL: missing values, infinities, unknown categories, values on both sides of
   every bound that decides. `tolerance`: how far a probability of the SQL may lie from the model's, 0 for equal bits.
 
+- `explained`: where a family can say what each feature adds to the log-odds, tables and a SELECT of these.
+
 What SQL cannot say faithfully is refused with an `UncompiledError` whose text says why.
 """
 

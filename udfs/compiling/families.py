@@ -1,6 +1,7 @@
 """Which model families can be compiled to SQL, and by which module."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from models_ml.ensemble import EnsembleModel
@@ -12,6 +13,7 @@ from udfs.compiling.ensembles import compile_ensemble
 from udfs.compiling.interactions import compile_crossed
 from udfs.compiling.mlp import compile_mlp
 from udfs.compiling.scope import Compiled, UncompiledError
+from udfs.compiling.tree_explanations import explain_trees
 from udfs.compiling.trees import compile_trees
 
 NETWORKS: Mapping[str, Callable[[NetworkModel], Compiled]] = {
@@ -25,6 +27,10 @@ def compiled(model: FittedModel) -> Compiled:
     if family is None:
         raise UncompiledError(f"a {type(model).__name__} cannot be said in SQL")
     return family(model)
+
+
+def _compile_trees(model: TreesModel) -> Compiled:
+    return replace(compile_trees(model), explained=explain_trees(model))
 
 
 def _compile_network(model: NetworkModel) -> Compiled:
@@ -42,7 +48,7 @@ def _compile_crossed(model: CrossedModel) -> Compiled:
 
 
 FAMILIES: Mapping[type, Callable[[Any], Compiled]] = {
-    TreesModel: compile_trees,
+    TreesModel: _compile_trees,
     NetworkModel: _compile_network,
     EnsembleModel: _compile_ensemble,
     CrossedModel: _compile_crossed,

@@ -17,12 +17,13 @@ SCALES = np.array([1.0, -1.0, 0.5, 1024.0], np.float32)
 
 
 def compile_crossed(model: CrossedModel, inner: Compiled) -> Compiled:
-    """`inner` is the model that reads the interactions, compiled."""
+    """`inner` is the model that reads the interactions, compiled; what they add to each feature is not said in SQL."""
     is_settled = inner.is_settled
     return replace(
         inner,
         margin=partial(_margin, model, inner),
         probes=feature_probes(model, inner.probes),
+        explained=None,
         is_settled=None if is_settled is None else lambda batch: is_settled(model.widen(batch)),
     )
 

@@ -69,11 +69,14 @@ def publish_lookups(con: duckdb.DuckDBPyConnection, prediction: str, *, target: 
     assert model is not None
     with transaction(con):
         _check_names_are_free(con, prediction)
-        is_compiled = _is_macro(con, prediction)
+        names = function_names(prediction)
+        is_compiled, is_explained = (_is_macro(con, name) for name in (names.scalar, names.explain))
         _create_lookup(con, model, is_compiled=is_compiled, target=target, examples=examples)
         lacking = _create_live(con, model, is_compiled=is_compiled)
         con.execute(f"delete from {FUNCTIONS} where prediction = ?", [prediction])
-        listed = _listed(model, _label_of(con, model), is_compiled=is_compiled, lacking=lacking)
+        listed = _listed(
+            model, _label_of(con, model), is_compiled=is_compiled, is_explained=is_explained, lacking=lacking
+        )
         con.executemany(
             f"insert into {FUNCTIONS} values (?, ?, ?, ?, ?, ?, ?, ?)",
             [
@@ -150,11 +153,11 @@ def _lacking(schema: FeatureSchema, types: Mapping[str, str]) -> list[str]:
     return [feature.name for feature in schema.features if types.get(feature.name) != feature.sql_type]
 
 
-def _is_macro(con: duckdb.DuckDBPyConnection, prediction: str) -> bool:
+def _is_macro(con: duckdb.DuckDBPyConnection, name: str) -> bool:
     row = con.execute(
         "select count(*) from duckdb_functions() where database_name = current_database() "
         "and schema_name = ? and function_name = ? and function_type = 'macro'",
-        [SCHEMA, prediction],
+        [SCHEMA, name],
     ).fetchone()
     return row is not None and row[0] > 0
 
@@ -169,16 +172,19 @@ def _label_of(con: duckdb.DuckDBPyConnection, model: ActiveModel) -> str:
     return f"the probability that {row[0]} is true within {row[1]} days"
 
 
-def _listed(model: ActiveModel, score: str, *, is_compiled: bool, lacking: str | None) -> list[_Function]:
-    scalar, table, of, live = (f"{SCHEMA}.{name}" for name in function_names(model.prediction))
+def _listed(
+    model: ActiveModel, score: str, *, is_compiled: bool, is_explained: bool, lacking: str | None
+) -> list[_Function]:
+    scalar, table, explain, of, live = (f"{SCHEMA}.{name}" for name in function_names(model.prediction))
     entity = model.schema.entity
     typed = ", ".join(f"{identifier(f.name)} {ARGUMENT_TYPES[f.role]} := NULL" for f in model.schema.features)
+    arguments = f'"row" STRUCT := NULL, {typed}'
     why = f"not there: a model of the kind {model.model} is not compiled to SQL; take {of}"
     returned = f"{score} of the newest features of a {entity}; NULL for one that has none"
     return [
         _Function(
             scalar,
-            f'"row" STRUCT := NULL, {typed}',
+            arguments,
             "FLOAT",
             f"{score}, for a row of features, for features by name, or for a row with some features changed"
             if is_compiled
@@ -191,6 +197,15 @@ def _listed(model: ActiveModel, score: str, *, is_compiled: bool, lacking: str |
             "TABLE (the columns of the relation, score FLOAT)",
             f"{score}, for each row of a table or view" if is_compiled else why,
             is_compiled,
+        ),
+        _Function(
+            explain,
+            arguments,
+            "STRUCT(feature VARCHAR, contribution DOUBLE)[]",
+            "what each feature adds to the log-odds of the model itself, the largest by size first"
+            if is_explained
+            else f"not there: a model of the kind {model.model} tells its contributions through Python alone",
+            is_explained,
         ),
         _Function(of, "entity_id", "FLOAT", f"{returned}, {'computed' if is_compiled else 'looked up'}"),
         _Function(
