@@ -72,7 +72,7 @@ def agreeing_rows(
         place = int(is_other.argmax())
         raise ArtifactError(
             f"{SCHEMA}.{prediction} and its model differ on {is_other.sum():,} of {len(scores):,} rows, say "
-            f"{scores[place]!r} and {expected[place]!r} of the row "
+            f"{float(scores[place])!r} and {float(expected[place])!r} of the row "
             f"{batch.slice(place, 1).to_pylist()[0]}; please report it"
         )
     return len(scores)
