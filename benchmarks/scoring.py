@@ -2,14 +2,15 @@
 
 A million users (--quick: 200,000) with 40 numeric features, a tenth of the values missing, and 300 trees, of depth 6
 (XGBoost's default) and of depth 3 (ours). Native is `inplace_predict` of the same booster on two threads, the columns
-being in numpy already. Beside it DuckDB on two threads, from a table on disk to a table on disk: the UDF, and what a
-build does, which also ranks the scores and writes the log. Networks: our `predict` on Arrow rows against
-`keras.Model.predict` with its own batches of 32, on inputs that are encoded already; the same with batches of 4,096
-stands beside it.
+being in numpy already. Beside it DuckDB on two threads, from a table on disk to a table of scores: the UDF, the large
+batches in which a build scores, and all that a build does, which also ranks the scores and writes the log.
+Networks: our `predict` on Arrow rows against `keras.Model.predict` with its own batches of 32, on inputs that are
+encoded already; the same with batches of 4,096 stands beside it.
 
-udf_over_native, build_over_native   rows a second with trees of depth 6, ours over native's; …_shallow of depth 3;
-                                     …_cpu by the seconds of all threads, for a machine that does other work
-network_over_predict                 the smaller of the two networks' ratios
+udf_over_native          rows a second with trees of depth 6, ours over native's; …_shallow of depth 3;
+                         …_cpu by the seconds of all threads, for a machine that does other work
+batches_over_native, build_over_native   the same of the other two
+network_over_predict     the smaller of the two networks' ratios
 
 Each side runs in a process of its own; seconds are the least of the repetitions. `grown_gb` is how much more memory the
 process held at most than before it scored.
@@ -46,7 +47,7 @@ PARAMS: Mapping[str, Mapping[str, Any]] = {
     "lstm": {"epochs": 1, "max_rows": 5_000},
 }
 NETWORKS = ("mlp", "lstm")
-
+IN_DUCKDB = ("udf", "batches", "build")
 
 VERSION = """
     insert into foretable.models by name
@@ -74,7 +75,7 @@ def main() -> None:
         folder = Path(temporary)
         prepare(folder, by_family)
         for model in PARAMS:
-            for side in ("keras", "keras_large", "ours") if model in NETWORKS else ("native", "udf", "build"):
+            for side in ("keras", "keras_large", "ours") if model in NETWORKS else ("native", *IN_DUCKDB):
                 name, scored = f"{model}.{side}", by_family[family_of(model)]
                 turns[name] = turn(folder, name, scored, options.repeat)
                 found = turns[name]
@@ -161,13 +162,15 @@ def figures(turns: Mapping[str, Mapping[str, Any]], rows: int) -> dict[str, Any]
     def over_by_cpu(name: str, other: str) -> float:
         return round(turns[other]["cpu_seconds"] / turns[name]["cpu_seconds"], 3)
 
-    trees = {"": "xgboost", "_shallow": "xgboost_shallow"}
+    over_native = {}
+    for side in IN_DUCKDB:
+        for model, which in {"xgboost": "", "xgboost_shallow": "_shallow"}.items():
+            ours, native = f"{model}.{side}", f"{model}.native"
+            over_native[f"{side}_over_native{which}"] = over(ours, native)
+            over_native[f"{side}_over_native{which}_cpu"] = over_by_cpu(ours, native)
     over_predict = {network: over(f"{network}.ours", f"{network}.keras") for network in NETWORKS}
     return {
-        **{f"udf_over_native{which}": over(f"{model}.udf", f"{model}.native") for which, model in trees.items()},
-        **{f"build_over_native{which}": over(f"{model}.build", f"{model}.native") for which, model in trees.items()},
-        **{f"udf_over_native{which}_cpu": over_by_cpu(f"{m}.udf", f"{m}.native") for which, m in trees.items()},
-        **{f"build_over_native{which}_cpu": over_by_cpu(f"{m}.build", f"{m}.native") for which, m in trees.items()},
+        **over_native,
         "network_over_predict": min(over_predict.values()),
         "over_predict": over_predict,
         "over_predict_large_batches": {name: over(f"{name}.ours", f"{name}.keras_large") for name in NETWORKS},

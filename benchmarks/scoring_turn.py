@@ -24,7 +24,7 @@ from models_ml.network import NetworkModel
 from models_ml.trainer import FittedModel
 from models_ml.trees import TreesModel
 from udfs.scorers import create_scorer
-from udfs.serving import Scoring, write_scores
+from udfs.serving import Scoring, score_rows, write_scores
 
 NEWEST = datetime(2025, 1, 1)
 KERAS_ROWS = 32
@@ -82,25 +82,37 @@ def in_sql(con: duckdb.DuckDBPyConnection, examples: str, fitted: FittedModel) -
     return score
 
 
-def in_a_build(con: duckdb.DuckDBPyConnection, examples: str, fitted: FittedModel) -> Score:
-    """What a build does: score, rank, write the table and the log."""
+def in_batches(con: duckdb.DuckDBPyConnection, examples: str, fitted: FittedModel) -> Score:
+    """The scores of a build: a table of every row's entity and score."""
 
     def score(rows: int | None) -> None:
-        con.execute(f"create or replace view scored_rows as from {examples} {f'limit {rows}' if rows else ''}")
-        scoring = Scoring(
-            prediction="test",
-            version=1,
-            entity="user_id",
-            as_of="as_of",
-            examples="scored_rows",
-            newest=NEWEST,
-            target="main.pred__test",
-            run_id="run",
-            run_at="2025-01-02 00:00:00",
-        )
-        write_scores(con, scoring, fitted)
+        score_rows(con, _scoring(con, examples, rows), fitted)
 
     return score
+
+
+def in_a_build(con: duckdb.DuckDBPyConnection, examples: str, fitted: FittedModel) -> Score:
+    """What else a build does with them: it ranks them, writes the table and the log."""
+
+    def score(rows: int | None) -> None:
+        write_scores(con, _scoring(con, examples, rows), fitted)
+
+    return score
+
+
+def _scoring(con: duckdb.DuckDBPyConnection, examples: str, rows: int | None) -> Scoring:
+    con.execute(f"create or replace view scored_rows as from {examples} {f'limit {rows}' if rows else ''}")
+    return Scoring(
+        prediction="test",
+        version=1,
+        entity="user_id",
+        as_of="as_of",
+        examples="scored_rows",
+        newest=NEWEST,
+        target="main.pred__test",
+        run_id="run",
+        run_at="2025-01-02 00:00:00",
+    )
 
 
 def by_keras(rows_at_once: int) -> Callable[[duckdb.DuckDBPyConnection, str, FittedModel], Score]:
@@ -134,6 +146,7 @@ def by_ours(con: duckdb.DuckDBPyConnection, examples: str, fitted: FittedModel) 
 SIDES: dict[str, Callable[[duckdb.DuckDBPyConnection, str, FittedModel], Score]] = {
     "native": in_numpy,
     "udf": in_sql,
+    "batches": in_batches,
     "build": in_a_build,
     "keras": by_keras(KERAS_ROWS),
     "keras_large": by_keras(LARGE_BATCH),

@@ -14,7 +14,7 @@ from foretable.project import PACKAGE, Refusal, packaged_project
 
 TEMPLATE_NAME = "my_shop"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,49}")
-RESERVED = (PACKAGE, "dbt", "udfs", "labels", "predictions", "main", "staging", "cleaning", "scores")
+RESERVED = (PACKAGE, "dbt", "udfs", "labels", "predictions", "main", "staging", "cleaning", "scores", "scores_models")
 EXAMPLE_USERS, EXAMPLE_DAYS, EXAMPLE_SEED = 150, 220, 7
 
 EXAMPLE_LOG = """

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 PACKAGE = "foretable"
-TAKEN_NAMES = ("foretable", "scores", "main", "staging", "cleaning", "changes", "raw")
+TAKEN_NAMES = ("foretable", "scores", "scores_models", "main", "staging", "cleaning", "changes", "raw")
 """Schemas of a warehouse. A DuckDB file of that name would make `scores.x` ambiguous."""
 ENDINGS = ("parquet", "csv", "csv.gz", "jsonl", "ndjson", "jsonl.gz")
 DEFAULT_SOURCE = "contract"

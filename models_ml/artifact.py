@@ -17,6 +17,8 @@ from ibis_features import ArtifactError, FeatureSchema
 from models_ml.calibration import PART as CALIBRATION
 from models_ml.calibration import with_calibration
 from models_ml.ensemble import load_ensemble
+from models_ml.interactions import PART as INTERACTIONS
+from models_ml.interactions import crossed, read_interactions, widened
 from models_ml.trainer import TRAINERS, FittedModel, families, trainer
 
 FORMAT = 1
@@ -95,12 +97,10 @@ def unpack(blob: bytes, *, expected_sha256: str | None = None) -> FittedModel:
         if sha256(content) != manifest.parts[name]:
             raise ArtifactError(f"the artifact's part {name} is not what was written; {REMEDY}")
     calibration = parts.pop(CALIBRATION, None)
-    members = families(manifest.model)
-    fitted: FittedModel
-    if len(members) > 1:
-        fitted = load_ensemble(members, parts, manifest.schema)
-    else:
-        fitted = trainer(manifest.model).load(parts, manifest.schema)
+    pairs = read_interactions(parts.pop(INTERACTIONS), manifest.schema) if INTERACTIONS in parts else ()
+    schema, members = widened(manifest.schema, pairs), families(manifest.model)
+    model = load_ensemble(members, parts, schema) if len(members) > 1 else trainer(members[0]).load(parts, schema)
+    fitted = crossed(model, pairs, manifest.schema)
     return fitted if calibration is None else with_calibration(fitted, calibration)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 from ibis_features import Examples
 from models_ml.calibration import calibrated
 from models_ml.ensemble import fit_ensemble
+from models_ml.interaction_search import named_interactions
+from models_ml.interactions import crossed, interactions_of, uncrossed, with_interactions
 from models_ml.preconditions import prior_shift
 from models_ml.spec import PredictionSpec
 from models_ml.splitting import undersampled
@@ -26,8 +28,12 @@ def fit_spec(
 
     `params` go over the family's own; None stands for those of the spec. With `undersample` early stopping looks at a
     sample, too: the log-loss of a model that has seen few false labels has its least elsewhere on all of them. The
-    calibration takes all validation rows. With `start`, a model of this family, the training goes on from it.
+    calibration takes all validation rows. With `start`, a model of this family, the training goes on from it, with its
+    interactions; else with those of the spec, which are looked for here where it only says how many.
     """
+    pairs = interactions_of(start) if start else named_interactions(spec, train, validate, progress=progress)
+    schema, labelled = train.schema, validate
+    train, validate = (with_interactions(part, pairs) for part in (train, validate))
     sampled, stopping = (undersampled(part, spec.undersample, seed=spec.seed) for part in (train, validate))
     shift = prior_shift(train, sampled, stopping, spec.class_weight)
     merged = merged_params(spec.model, (spec.params or {}) if params is None else params)
@@ -51,5 +57,13 @@ def fit_spec(
         )
     else:
         fit = fit_of(spec.model)
-        fitted = fit(sampled, stopping, params=merged, progress=progress, observe=observe, start=start, **settings)
-    return calibrated(fitted, spec.calibrate, validate, prior_shift=shift)
+        fitted = fit(
+            sampled,
+            stopping,
+            params=merged,
+            progress=progress,
+            observe=observe,
+            start=uncrossed(start) if start else None,
+            **settings,
+        )
+    return calibrated(crossed(fitted, pairs, schema), spec.calibrate, labelled, prior_shift=shift)

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ibis_features import ConfigError, Feature
-from models_ml.calibration import uncalibrated
 from models_ml.ensemble import EnsembleModel
+from models_ml.interactions import uncrossed
 from models_ml.trainer import FittedModel
 from models_ml.wording import amount, phrase
 
@@ -44,7 +44,7 @@ def reasons(
 
 def check_reasons(model: FittedModel) -> None:
     """Raises ConfigError where the model tells no contributions."""
-    ensemble = uncalibrated(model)
+    ensemble = uncrossed(model)
     if isinstance(ensemble, EnsembleModel) and ensemble.combination.way == "vote":
         raise ConfigError("an ensemble that votes tells no reasons; take ensemble='mean', 'weighted' or 'stacking'")
     if not model.tells_contributions:

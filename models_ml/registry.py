@@ -16,6 +16,7 @@ from models_ml.artifact import sha256
 from models_ml.drift import Drift
 from models_ml.evaluation import Metric
 from models_ml.importance import Importance
+from models_ml.interactions import Interaction
 from models_ml.judgements import add_judgement, add_rows
 from models_ml.judging import Judgement
 from models_ml.selection import Verdict
@@ -50,6 +51,7 @@ class TrainedVersion:
     schema: FeatureSchema
     selection: Sequence[Verdict]
     """What each step of `select` said of each feature; `schema` holds those that stayed."""
+    interactions: Sequence[Interaction]
     params: Mapping[str, Any]
     environment: Mapping[str, str]
     split: Split
@@ -186,6 +188,7 @@ def add_version(con: duckdb.DuckDBPyConnection, trained: TrainedVersion) -> int:
     add_judgement(con, prediction, version, trained.judgement)
     add_rows(con, "importances", prediction, version, trained.importances)
     add_rows(con, "feature_selection", prediction, version, trained.selection)
+    add_rows(con, "interactions", prediction, version, trained.interactions)
     return version
 
 

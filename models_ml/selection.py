@@ -1,7 +1,8 @@
 """Leave features out before a training: what each method says of each feature, and why one stays or goes.
 
 Everything is measured on the training rows; permutation and recursive fit models on them and look at the validation
-rows. Embeddings and sequences always stay: the methods judge numbers and categories.
+rows. Embeddings and sequences always stay, the methods judge numbers and categories; and so do features that
+`interactions` names, since what they tell together no method sees.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,7 +56,9 @@ def select_features(
 def _judged(
     step: Step, number: int, spec: PredictionSpec, parts: Mapping[str, Examples], progress: Progress
 ) -> list[Verdict]:
-    judged = [feature for feature in parts["train"].schema.features if feature.role in JUDGED_ROLES]
+    named = _named(spec)
+    features = parts["train"].schema.features
+    judged = [feature for feature in features if feature.role in JUDGED_ROLES and feature.name not in named]
     if step.method == "permutation":
         scores = _permuted(spec, parts, judged, progress)
         return _best(step, number, scores, "the validation log-loss rises by {:.5f} when it is shuffled")
@@ -140,8 +143,8 @@ def _permuted(
     spec: PredictionSpec, parts: Mapping[str, Examples], judged: Sequence[Feature], progress: Progress
 ) -> dict[str, float]:
     """How much the log-loss on the validation rows rises when a column is shuffled, by feature."""
-    params = spec.params or {}
-    fitted = fit_spec(spec, parts["train"], parts["validate"], params=params, progress=progress)
+    alone = replace(spec, interactions=())
+    fitted = fit_spec(alone, parts["train"], parts["validate"], params=spec.params or {}, progress=progress)
     features = parts["validate"].schema.features
     table, labels = _sample(parts["validate"], features, spec)
     batch = table.combine_chunks().to_batches()[0]
@@ -170,6 +173,12 @@ def _sample(examples: Examples, features: Sequence[Feature], spec: PredictionSpe
         start += batch.num_rows
     table = pa.Table.from_batches(pieces)
     return table.drop_columns([LABEL]), table[LABEL].to_numpy()
+
+
+def _named(spec: PredictionSpec) -> set[str]:
+    """The features of the pairs that the config names."""
+    pairs = () if isinstance(spec.interactions, int) else spec.interactions
+    return {name for pair in pairs for name in (pair.feature, pair.other)}
 
 
 def _without(examples: Examples, gone: set[str]) -> Examples:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ibis_features import ConfigError
 from models_ml.calibration import CALIBRATE
+from models_ml.interactions import Interaction, parse_interactions
 from models_ml.search_space import Tune, parse_tune
 from models_ml.select_steps import Step, parse_select
 from models_ml.spans import parse_span
@@ -31,7 +32,8 @@ class PredictionSpec:
     config lists these. ensemble: how the members become one. params: the trainer's own settings, in an ensemble by
     member. exclude: columns that are not features. class_weight: 'balanced' weighs both classes alike in training.
     undersample: the share of the entities whose false labels train. select: leave features out, one step after
-    another. tune: search the params. calibrate: how scores become probabilities: 'isotonic', 'platt', or None.
+    another. interactions: pairs of features that become columns, or how many of them are to be found. tune: search the
+    params. calibrate: how scores become probabilities: 'isotonic', 'platt', or None.
     threshold: from which score on a row is said to be true: 'f1', {'cost': {'false_positive': 1, 'false_negative':
     5}}, or {'capacity': 1000} or '5%' of a snapshot. warm_start: new snapshots go on from the version that serves.
     retrain: when to train; a mapping says when new rows alone are worth it: {'every': '7 days', 'on_drift': 0.2,
@@ -56,6 +58,7 @@ class PredictionSpec:
     exclude: tuple[str, ...] = ()
     class_weight: str | None = None
     select: tuple[Step, ...] = ()
+    interactions: int | tuple[Interaction, ...] = ()
     tune: Tune | None = None
     undersample: float | None = None
     calibrate: str | None = "platt"
@@ -133,6 +136,7 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
         "ensemble": config.get("ensemble") or WAYS[0],
         "params": dict(config.get("params") or {}),
         "select": parse_select(config.get("select")),
+        "interactions": parse_interactions(config.get("interactions")),
         "tune": parse_tune(config.get("tune")),
     }
     return PredictionSpec(**{**config, **parsed, **lists})

@@ -168,7 +168,7 @@ class TreesModel:
         if not batch.num_rows:
             return np.empty((0, len(self.schema.features)))
         values = matrix(batch, self.columns)
-        of_columns = self._shap.contributions(values) if self._shap else self._contributions(values).T[:-1]
+        of_columns = self.shap.contributions(values) if self.shap else self._contributions(values).T[:-1]
         if [column.feature for column in self.columns] == self.schema.names:
             return of_columns.T
         places = {name: place for place, name in enumerate(self.schema.names)}
@@ -198,7 +198,8 @@ class TreesModel:
         return {name: gains[name] / total for name in sorted(gains, key=lambda n: -gains[n])} if total else {}
 
     @cached_property
-    def _shap(self) -> TreeShap | None:
+    def shap(self) -> TreeShap | None:
+        """The tables of exact TreeSHAP; None where the trees are too deep for them."""
         return tabulate(self.booster)
 
     def _contributions(self, values: np.ndarray) -> np.ndarray:

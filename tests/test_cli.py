@@ -163,7 +163,7 @@ def test_selecting_nothing_is_said() -> None:
 def test_an_unknown_selector_is_named_with_those_that_are_known() -> None:
     parquet("shop/events.parquet", f"select {EVENT}")
     result = call("build", "--selector", "score")
-    assert_plain(result, 2, "unknown selector 'score'", "cleaning, features, training, scoring, marts")
+    assert_plain(result, 2, "unknown selector 'score'", "cleaning, features, training, scoring, marts, monitoring")
     assert not Path("warehouse.duckdb").exists()
 
 

@@ -14,7 +14,7 @@ import xgboost
 
 from ibis_features import ArtifactError, Feature, FeatureSchema, read_examples, read_schema
 from ibis_features.warehouse import connect_backend
-from models_ml.encoding import MatrixColumn, empty_batch
+from models_ml.encoding import MatrixColumn, empty_batch, matrix
 from models_ml.trees import TreesModel
 from udfs.compiling import check_parity, compile_sql, drop_sql
 from udfs.quoting import identifier
@@ -122,6 +122,29 @@ def test_hundreds_of_trees_agree_and_a_single_call_is_planned_quickly(con: duckd
     started = time.perf_counter()
     con.execute(call).fetchall()
     assert time.perf_counter() - started < 1.0  # 5 ms on an idle machine; nested CASE takes a minute
+
+
+@pytest.mark.parametrize("depth", [2, 6])
+def test_contributions_in_sql_are_exact_and_add_up_to_the_log_odds(con: duckdb.DuckDBPyConnection, depth: int) -> None:
+    model = model_of(FEATURES, COLUMNS, max_depth=depth)
+    batch = batch_of(model, 60, depth)
+    compile_sql(con, "churn", model, batch)
+    con.register("rows", pa.Table.from_batches([batch]))
+    told = [row[0] for row in con.execute("select scores.explain_churn(rows) from rows").fetchall()]
+    sums = [sum(one["contribution"] for one in reasons) for reasons in told]
+    assert np.array(sums) + model.base_log_odds == pytest.approx(model.margin(batch), abs=1e-5)
+    native = model.booster.predict(xgboost.DMatrix(matrix(batch, COLUMNS)), pred_contribs=True)
+    for reasons, of_columns in zip(told, native, strict=True):
+        expected = dict.fromkeys(model.schema.names, 0.0)
+        for column, added in zip(COLUMNS, of_columns[:-1].tolist(), strict=True):
+            expected[column.feature] += added
+        assert {**dict.fromkeys(expected, 0.0), **{one["feature"]: one["contribution"] for one in reasons}} == (
+            pytest.approx(expected, abs=1e-5)
+        )
+        sizes = [abs(one["contribution"]) for one in reasons]
+        assert sizes == sorted(sizes, reverse=True)
+    changed = con.execute("select scores.explain_churn(rows, city := 'Leeds')[1].feature from rows").fetchall()
+    assert {name for (name,) in changed} <= set(model.schema.names)
 
 
 def test_a_tree_that_never_splits_scores_its_leaf(con: duckdb.DuckDBPyConnection) -> None:

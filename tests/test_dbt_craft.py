@@ -358,6 +358,7 @@ def test_selectors_select_what_they_say(parsed: Parsed) -> None:
         "labels"
     )
     assert models("marts") == marts
+    assert models("monitoring") == parsed.in_layers("monitoring")
     assert not [key for key in parsed.select("scoring") if key.startswith("unit_test.")]
 
 

@@ -184,8 +184,8 @@ def reader(tiny_shop: Shop) -> Iterator[duckdb.DuckDBPyConnection]:
         yield con
 
 
-EMPTY = ("foretable.feature_selection", "foretable.trials", "foretable.cross_validation")
-"""No shipped prediction selects features or searches params, and none was cross-validated."""
+EMPTY = ("foretable.feature_selection", "foretable.interactions", "foretable.trials", "foretable.cross_validation")
+"""No shipped prediction selects features, has interactions or searches params, and none was cross-validated."""
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import duckdb
 import pytest
 
 from tests.predicting import fixed, predict
-from udfs.compiling import publish_live
+from udfs.agreement import register_agreement
 from udfs.lifecycle import promote
 
 LIVE = """
@@ -37,8 +37,13 @@ def test_describe_lists_every_function_of_the_schema_and_follows_the_version(con
         "select distinct schema_name || '.' || function_name from duckdb_functions() "
         "where schema_name = 'scores' and function_name <> 'describe'"
     ).fetchall()
-    assert there == {name for (name,) in listed} == {"scores.test", "scores.test_table", "scores.test_of"}
-    assert described(con)["scores.test_live"] == (False, "not there: live_features is not built", 1)
+    assert there == {name for (name,) in listed}
+    assert there == {"scores.test", "scores.test_table", "scores.explain_test", "scores.test_of"}
+    assert described(con)["scores.test_live"] == (
+        False,
+        "not there: live_features was not there when the prediction was built",
+        1,
+    )
     assert "the probability that bought is true within 30 days" in described(con)["scores.test"][1]
     assert predict(con, fixed(con), promote="always", params={"n_estimators": 3}) is None
     after = con.execute("select user_id, scores.test_of(user_id) from pred__test order by all").fetchall()
@@ -58,10 +63,26 @@ def test_features_of_this_moment_are_scored_where_live_features_tells_them_all(
     expected = con.execute("select scores.test(heat := 3, noise := 0.5, kind := 'c1')").fetchone()
     assert con.execute("select scores.test_live('u1')").fetchone() == expected
     con.execute(LIVE.replace("0.5::double as noise, ", ""))
-    publish_live(con)
+    assert predict(con, "select * from fixed") is None
     assert described(con)["scores.test_live"] == (False, "not there: live_features does not tell noise", 1)
     with pytest.raises(duckdb.CatalogException):
         con.execute("select scores.test_live('u1')")
+
+
+def test_the_dbt_test_finds_a_macro_that_no_longer_says_what_its_model_says(con: duckdb.DuckDBPyConnection) -> None:
+    def faults() -> list[str]:
+        return con.execute("""select foretable_macro_agrees('{"prediction": "test", "rows": 500}')""").fetchone()[0]
+
+    register_agreement(con)
+    assert faults() == ["it cannot be tested: no version of 'test' serves; build it first"]
+    assert predict(con, fixed(con)) is None
+    assert faults() == []
+    con.execute(
+        "update scores_models.trees__test set nodes = "
+        "list_transform(nodes, lambda node: struct_update(node, threshold := (node.threshold * 1.01)::float))"
+    )
+    assert len(faults()) == 1
+    assert faults()[0].startswith("scores.test and its model differ on ")
 
 
 def test_a_key_named_as_the_argument_is_told_apart(con: duckdb.DuckDBPyConnection) -> None:

@@ -292,7 +292,7 @@ def test_contributions_of_trees_are_those_of_xgboost(depth: int, batches: Any, m
     model = _fit("xgboost", *_parts("xgboost"), params=params)
     batch = batches["xgboost"]
     by_tables = model.contributions(batch)
-    assert model._shap is not None
+    assert model.shap is not None
     own = model.booster.predict(xgboost.DMatrix(matrix(batch, model.columns)), pred_contribs=True)
     taste = len(model.schema.features) - 1  # the last three columns are one embedding
     assert by_tables[:, :taste] == pytest.approx(own[:, :taste], abs=1e-5)
@@ -300,7 +300,7 @@ def test_contributions_of_trees_are_those_of_xgboost(depth: int, batches: Any, m
     monkeypatch.setattr("models_ml.tree_shap.MOST_ENTRIES", 0)
     deep = trainer("xgboost").load(model.dump(), model.schema)
     assert deep.contributions(batch) == pytest.approx(by_tables, abs=1e-5)
-    assert deep._shap is None
+    assert deep.shap is None
 
 
 @pytest.mark.parametrize("family", NETWORKS)

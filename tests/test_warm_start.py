@@ -117,6 +117,48 @@ def test_trees_go_on_from_the_serving_ones_on_new_snapshots_alone(con: duckdb.Du
     assert aucs(con, 2)["less_full_retrain"] == found["less_full_retrain"]
 
 
+def planned(con: duckdb.DuckDBPyConnection, **config: Any) -> str:
+    assert predict(con, SELECT, **WARM, **config, is_plan=True) is None
+    row = con.execute("select reason from foretable.plans order by rowid desc limit 1").fetchone()
+    assert row is not None
+    return row[0]
+
+
+def test_a_plan_says_what_a_training_will_go_on_from(con: duckdb.DuckDBPyConnection) -> None:
+    changed = "the SELECT, the config, the training rows or a library changed"
+    grow(con, 5)
+    assert planned(con) == "never trained before"
+    assert predict(con, SELECT, **WARM) is None
+    assert planned(con) == "nothing changed"
+    grow(con, 7)
+    start = "warm start from version 1 on 2 new snapshots"
+    assert planned(con) == f"{changed}; {start}, compared with a full retrain"
+    assert planned(con, seed=8).endswith(
+        "trained in full and not from version 1 on: the SELECT, the config, the features or a library are not those "
+        "that it has"
+    )
+    con.execute(f"update shop set bought = false where as_of in ('{DAYS[3]}', '{DAYS[4]}')")
+    full = "trained in full and not from version 1 on: what is new has labels of one kind only"
+    assert planned(con) == f"{changed}; {full}"
+    assert version_count(con) == 1
+    assert predict(con, SELECT, **WARM) is None
+    assert last_run(con)["reason"] == f"{changed}; {full}"
+
+
+def test_a_plan_says_what_only_the_training_can_know(con: duckdb.DuckDBPyConnection) -> None:
+    config: dict[str, Any] = {"select": {"method": "chi_square", "keep": 2}, "tune": {"trials": 1, "every": "1 hours"}}
+    grow(con, 5)
+    assert predict(con, SELECT, **WARM, **config) is None
+    grow(con, 7)
+    start = (
+        "warm start from version 1 on 2 new snapshots, compared with a full retrain, unless other features are selected"
+    )
+    assert planned(con, **config).endswith(f"changed; {start}")
+    con.execute("update foretable.trials set ended_at = ended_at - interval 2 hours")
+    searching = "a search of at most 1 trials comes first"
+    assert planned(con, **config).endswith(f"; {searching}; {start} or the search finds other params")
+
+
 def test_a_warm_start_that_is_worse_gives_way_to_the_full_retrain(con: duckdb.DuckDBPyConnection) -> None:
     grow(con, 5, is_inverted=True)
     assert predict(con, SELECT, **WARM) is None

@@ -12,7 +12,7 @@ from udfs.leak_tests import on_cursor
 
 
 def register_agreement(con: duckdb.DuckDBPyConnection) -> None:
-    """Create foretable_macro_agrees(request): VARCHAR of JSON, the arguments of `disagreements`, to a list of faults."""
+    """Create foretable_macro_agrees(request): from JSON, the arguments of `disagreements`, to a list of faults."""
     text = duckdb.sqltype("VARCHAR")
     con.create_function(
         "foretable_macro_agrees", on_cursor(con, disagreements), [text], duckdb.list_type(text), side_effects=True

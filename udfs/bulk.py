@@ -16,6 +16,7 @@ from models_ml.encoding import empty_batch, feature_batch
 from udfs.quoting import current_database, identifier, readable
 
 ROWS_PER_BATCH = 16_384
+BYTES_AT_ONCE = 2**24
 KEY = "__entity"
 
 Answers = Callable[[pa.RecordBatch], Mapping[str, pa.Array]]
@@ -24,9 +25,10 @@ Answers = Callable[[pa.RecordBatch], Mapping[str, pa.Array]]
 
 def answered(
     con: duckdb.DuckDBPyConnection, relation: str, condition: str, entity: str, schema: FeatureSchema, answers: Answers
-) -> Iterator[pa.RecordBatch]:
+) -> Iterator[pa.Table]:
     """The answers for the rows of a relation for which the condition holds, each beside its entity as text in `KEY`.
 
+    They come in tables of about `BYTES_AT_ONCE`: one statement to write each batch would cost more than its rows do.
     The rows are read on a cursor of their own: they have to be committed, and `con` may write between two batches.
     """
     features = "".join(f", {readable(f'examples.{identifier(f.name)}', f)}" for f in schema.features)
@@ -45,7 +47,7 @@ def answered(
         ).to_arrow_reader(ROWS_PER_BATCH)
         assert threads is not None
         with ThreadPoolExecutor(max_workers=int(threads[0])) as pool:
-            yield from _in_turn(pool, answer, rows, ahead=int(threads[0]) + 1)
+            yield from _gathered(_in_turn(pool, answer, rows, ahead=int(threads[0]) + 1))
     finally:
         cursor.close()
 
@@ -64,3 +66,14 @@ def _in_turn(
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
+
+
+def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    gathered: list[pa.RecordBatch] = []
+    for batch in batches:
+        gathered.append(batch)
+        if sum(one.nbytes for one in gathered) >= BYTES_AT_ONCE:
+            yield pa.Table.from_batches(gathered)
+            gathered = []
+    if gathered:
+        yield pa.Table.from_batches(gathered)

@@ -6,6 +6,7 @@ from datetime import datetime
 import duckdb
 
 from ibis_features import Examples, check_keys, check_labels, connect_backend, read_examples, read_schema
+from models_ml.interactions import check_interactions
 from models_ml.judging import check_slices, rfm_columns
 from models_ml.registry import ActiveModel, active_model, threshold_of, version_trained_on
 from models_ml.spec import PredictionSpec, parse_spec
@@ -65,6 +66,7 @@ def understand(con: duckdb.DuckDBPyConnection, request: Request) -> Order:
     check_keys(examples)
     check_labels(examples)
     check_slices(examples, spec)
+    check_interactions(examples, spec.interactions)
     rfm_columns(schema, spec)
     return Order(spec, examples, newest_snapshot(con, request.building, spec.as_of))
 

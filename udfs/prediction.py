@@ -5,7 +5,7 @@ appear in one transaction.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +18,10 @@ from models_ml.registry import TrainedVersion, add_row, last_train_seconds
 from models_ml.spec import PredictionSpec
 from models_ml.splitting import split_examples
 from models_ml.trainer import Progress
+from udfs.compiling import prepare_functions
 from udfs.decision import Decision, Request, fingerprint_of
-from udfs.order import drop_gathered, gathered, standing_of, understand
+from udfs.going_on import in_words, start_of
+from udfs.order import Order, Standing, drop_gathered, gathered, standing_of, understand
 from udfs.progress import report
 from udfs.quoting import identifier
 from udfs.running import Run
@@ -47,6 +49,7 @@ def build(con: duckdb.DuckDBPyConnection, request: Mapping[str, Any]) -> None:
             elif asked.folds is not None:
                 _cross_validate(con, with_rows, report(asked.name))
             else:
+                prepare_functions(con)
                 _build(con, with_rows, report(asked.name))
         except (ForetableError, duckdb.ConversionException, duckdb.OutOfMemoryException, MemoryError) as error:
             con.execute(f"drop table if exists {asked.building}")
@@ -71,15 +74,13 @@ def _plan(con: duckdb.DuckDBPyConnection, request: Request) -> None:
         con.rollback()
     is_trained = standing.decision.is_trained
     split, parts = split_examples(order.examples, order.spec) if is_trained else (None, {})
-    left = trials_left(con, request.name, order.spec, standing.fingerprint) if is_trained else 0
-    searching = f"; a search of at most {left} trials comes first" if left else ""
     as_of = identifier(order.spec.as_of)
     plan = {
         "run_id": request.run_id,
         "prediction": request.name,
         "model": order.spec.model,
         "is_trained": is_trained,
-        "reason": standing.decision.reason + searching,
+        "reason": "; ".join([standing.decision.reason, *(_steps(con, request, order, standing) if is_trained else ())]),
         "serving_version": standing.active.version if standing.active else None,
         **{f"{part}_rows": parts[part].rows() if split else None for part in ("train", "validate", "test")},
         **{f"{part}_as_of": list(split[part]) if split else None for part in ("train", "validate", "test")},
@@ -91,6 +92,26 @@ def _plan(con: duckdb.DuckDBPyConnection, request: Request) -> None:
     }
     add_row(con, "plans", plan)
     drop_gathered(con, request)
+
+
+def _steps(con: duckdb.DuckDBPyConnection, request: Request, order: Order, standing: Standing) -> Iterator[str]:
+    """What a training does beside training in full, in words."""
+    spec, fingerprint, active = order.spec, standing.fingerprint, standing.active
+    left = trials_left(con, request.name, spec, fingerprint)
+    if left:
+        yield f"a search of at most {left} trials comes first"
+    if not spec.warm_start or active is None:
+        return
+    split, parts = split_examples(order.examples, spec)
+    params = None if left else found_params(con, request.name, spec, fingerprint)
+    is_selected = not spec.select
+    start = start_of(con, active, fingerprint, spec, split, parts["train"], is_selected=is_selected, params=params)
+    doubts = [
+        *(["other features are selected"] if spec.select else []),
+        *(["the search finds other params"] if left else []),
+    ]
+    unless = f", unless {' or '.join(doubts)}" if doubts else ""
+    yield in_words(active.version, start) + ("" if start.obstacle else f", compared with a full retrain{unless}")
 
 
 def _cross_validate(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress) -> None:

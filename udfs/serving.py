@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import duckdb
-import pyarrow as pa
 
 from ibis_features import ConfigError, Examples
 from ibis_features.catalog import descriptions_of, read_manifest
@@ -65,7 +64,7 @@ def publish_sql(con: duckdb.DuckDBPyConnection, name: str, fitted: FittedModel, 
 
 def write_scores(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedModel) -> int:
     """Write the target table and the log from the rows of the newest snapshot; return their number."""
-    rows = _score(con, scoring, fitted)
+    rows = score_rows(con, scoring, fitted)
     _write_target(con, scoring, rows)
     _append_to_log(con, scoring, is_shadow=False)
     return rows
@@ -73,13 +72,13 @@ def write_scores(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: Fitte
 
 def log_shadow_scores(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedModel) -> int:
     """Write what a candidate says of the rows of the newest snapshot into the log alone; return their number."""
-    rows = _score(con, scoring, fitted)
+    rows = score_rows(con, scoring, fitted)
     _append_to_log(con, scoring, is_shadow=True)
     return rows
 
 
-def _score(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedModel) -> int:
-    """Score the rows of the newest snapshot into a temporary table; return their number."""
+def score_rows(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedModel) -> int:
+    """Score the rows of the newest snapshot into the temporary table `SCORED`; return their number."""
     entity, as_of = identifier(scoring.entity), identifier(scoring.as_of)
     listed = f", null::{REASONS} as reasons" if scoring.reasons else ""
     con.execute(
@@ -100,8 +99,8 @@ def _score(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedModel
     """
     condition = f"examples.{as_of} = timestamp '{scoring.newest}'"
     answers = _answers(con, scoring, fitted)
-    for batch in answered(con, scoring.examples, condition, scoring.entity, fitted.schema, answers):
-        con.register(BATCH, pa.Table.from_batches([batch]))
+    for rows in answered(con, scoring.examples, condition, scoring.entity, fitted.schema, answers):
+        con.register(BATCH, rows)
         con.execute(insert)
         con.unregister(BATCH)
     return row_count(con, SCORED)

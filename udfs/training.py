@@ -12,16 +12,18 @@ from models_ml.artifact import pack, unpack
 from models_ml.calibration import uncalibrated
 from models_ml.fitting import fit_spec
 from models_ml.importance import importances
+from models_ml.interaction_search import named_interactions
+from models_ml.interactions import interactions_of
 from models_ml.judging import RFM, judge, rfm_columns
 from models_ml.leaks import refuse_leaks
-from models_ml.preconditions import has_both_labels
-from models_ml.registry import ActiveModel, TrainedVersion, read_artifact, trained_version
+from models_ml.registry import ActiveModel, TrainedVersion, read_artifact
 from models_ml.selection import select_features
 from models_ml.spec import PredictionSpec
-from models_ml.splitting import split_examples, undersampled
+from models_ml.splitting import split_examples
 from models_ml.trainer import FittedModel, Progress, merged_params
-from models_ml.warm_start import Compared, Start, better_of, start_from
+from models_ml.warm_start import Compared, better_of
 from udfs.decision import Fingerprint, Request, environment_of
+from udfs.going_on import in_words, start_of
 from udfs.progress import say
 from udfs.serving import now
 from udfs.tuning import searched_params
@@ -45,8 +47,10 @@ def train(
     if spec.leak_check:
         refuse_leaks(parts["train"])
     kept, selection = select_features(spec, parts, progress=progress)
-    params = searched_params(con, request.name, spec, kept, fingerprint, progress=progress)
-    compared = _fitted(con, spec, kept, split, params, fingerprint, active, progress=progress)
+    pairs = named_interactions(spec, kept["train"], kept["validate"], progress=progress)
+    with_pairs = replace(spec, interactions=pairs)
+    params = searched_params(con, request.name, with_pairs, kept, fingerprint, progress=progress)
+    compared = _fitted(con, with_pairs, kept, split, params, fingerprint, active, progress=progress)
     fitted = compared.fitted
     progress("judging", 0.0)
     _say_which_rfm(request.name, examples, spec)
@@ -59,6 +63,7 @@ def train(
         definition=fingerprint.definition,
         schema=fitted.schema,
         selection=selection,
+        interactions=interactions_of(fitted),
         params=merged_params(spec.model, params),
         environment=environment_of(spec.model),
         split=split,
@@ -90,35 +95,20 @@ def _fitted(
     full = fit_spec(spec, parts["train"], parts["validate"], params=params, progress=progress)
     if not spec.warm_start or active is None:
         return Compared(full, (), "")
-    before = trained_version(con, active.prediction, active.version)
-    start = start_from(before.split, split, horizon_days=spec.horizon_days)
-    if active.definition != fingerprint.definition:
-        start = Start(obstacle="the SELECT, the config, the features or a library are not those that it has")
-    elif before.schema != parts["train"].schema:
-        start = Start(obstacle="other features were selected")
-    elif before.params != merged_params(spec.model, params):
-        start = Start(obstacle="the search has found other params")
-    fresh = parts["train"].at(start.snapshots)
-    if not start.obstacle and not has_both_labels(undersampled(fresh, spec.undersample, seed=spec.seed)):
-        start = Start(obstacle="what is new has labels of one kind only")
+    start = start_of(con, active, fingerprint, spec, split, parts["train"], params=params)
     if start.obstacle:
-        return Compared(full, (), f"trained in full and not from version {before.version} on: {start.obstacle}")
-    blob = read_artifact(con, active.prediction, before.version)
+        return Compared(full, (), in_words(active.version, start))
+    blob = read_artifact(con, active.prediction, active.version)
     warm = fit_spec(
         spec,
-        fresh,
+        parts["train"].at(start.snapshots),
         parts["validate"],
         params=params,
         progress=lambda step, share: progress(f"warm start: {step}", share),
-        start=uncalibrated(unpack(blob, expected_sha256=before.sha256)),
+        start=uncalibrated(unpack(blob, expected_sha256=active.sha256)),
     )
     compared = better_of(warm, full, spec, parts)
-    return replace(compared, words=f"{_going_on(before.version, start)}: {compared.words}")
-
-
-def _going_on(version: int, start: Start) -> str:
-    count = len(start.snapshots)
-    return f"warm start from version {version} on {count} new {'snapshot' if count == 1 else 'snapshots'}"
+    return replace(compared, words=f"{in_words(active.version, start)}: {compared.words}")
 
 
 def _say_which_rfm(name: str, examples: Examples, spec: PredictionSpec) -> None:

@@ -10,6 +10,7 @@ from ibis_features import Examples, FeatureSchema
 from models_ml.artifact import unpack
 from models_ml.drift import Drift, feature_drift, score_drift
 from models_ml.evaluation import THRESHOLD, evaluate
+from models_ml.interactions import interactions_of, with_interactions
 from models_ml.registry import (
     ActiveModel,
     add_drift,
@@ -57,12 +58,14 @@ def write_drift(
     newest: datetime,
     at: datetime,
 ) -> None:
-    """Measure the newest rows: the score against the test snapshots, features against the training snapshots.
+    """Measure the newest rows: the score against the test snapshots, features and interactions against the training
+    snapshots.
 
     Nothing is measured where the examples no longer hold these snapshots.
     """
     split = trained_version(con, prediction, version).split
-    found = feature_drift(examples.all_at(_instants(split["train"])), examples.all_at([newest]))
+    rows = with_interactions(examples, interactions_of(fitted))
+    found = feature_drift(rows.all_at(_instants(split["train"])), rows.all_at([newest]))
     score = _score_drift(fitted, examples, split, newest)
     ordered = [*([score] if score else []), *sorted(found, key=lambda drift: (-drift.psi, drift.name))]
     add_drift(con, prediction, version, newest, ordered, at)

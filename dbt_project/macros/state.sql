@@ -1,6 +1,6 @@
 {# The tables of the schema `foretable`: what was trained, how good it is, what serves, what was scored, and each run. #}
 {% macro create_state() %}
-    {%- if target.database | lower in ['foretable', 'scores', 'main', 'staging', 'cleaning', 'changes', 'raw'] -%}
+    {%- if target.database | lower in ['foretable', 'scores', 'scores_models', 'main', 'staging', 'cleaning', 'changes', 'raw'] -%}
         {{ exceptions.raise_compiler_error(
             "the warehouse file is named '" ~ target.database ~ "', which is also the name of a schema in it, so that "
             ~ "DuckDB cannot tell them apart; rename the file, to warehouse.duckdb say"
@@ -161,6 +161,14 @@
         score double not null,
         is_kept boolean not null,
         reason varchar not null
+    );
+
+    create table if not exists foretable.interactions (
+        prediction varchar not null,
+        version integer not null,
+        feature varchar not null,
+        other varchar not null,
+        gain double
     );
 
     create table if not exists foretable.trials (

@@ -21,11 +21,13 @@ check that a macro and its tables are of one version, parity with the model, and
 - `probes`: rows that find faults in the SQL: missing values, infinities, unknown categories, values on both sides of
   every bound that decides. `tolerance`: how far a probability of the SQL may lie from the model's, 0 for equal bits.
 
+- `explained`: where a family can say what each feature adds to the log-odds, tables and a SELECT of these.
+
 What SQL cannot say faithfully is refused with an `UncompiledError` whose text says why.
 """
 
 from udfs.compiling.families import UncompiledError, compiled
-from udfs.compiling.lookups import publish_live, publish_lookups
+from udfs.compiling.lookups import prepare_functions, publish_lookups
 from udfs.compiling.macros import compile_sql, drop_sql
 from udfs.compiling.parity import agreeing_rows, check_parity
 from udfs.compiling.store import registered
@@ -37,7 +39,7 @@ __all__ = [
     "compile_sql",
     "compiled",
     "drop_sql",
-    "publish_live",
+    "prepare_functions",
     "publish_lookups",
     "registered",
 ]

@@ -1,18 +1,22 @@
 """Which model families can be compiled to SQL, and by which module."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from models_ml.ensemble import EnsembleModel
+from models_ml.interactions import CrossedModel
 from models_ml.linear import LogisticModel
 from models_ml.network import NetworkModel
 from models_ml.trainer import FittedModel
 from models_ml.trees import TreesModel
 from udfs.compiling.ensembles import compile_ensemble
+from udfs.compiling.interactions import compile_crossed
 from udfs.compiling.logistic import compile_logistic
 from udfs.compiling.mlp import compile_mlp
 from udfs.compiling.scope import Compiled, UncompiledError
 from udfs.compiling.transformer import compile_transformer
+from udfs.compiling.tree_explanations import explain_trees
 from udfs.compiling.trees import compile_trees
 
 NETWORKS: Mapping[str, Callable[[NetworkModel], Compiled]] = {
@@ -29,6 +33,10 @@ def compiled(model: FittedModel) -> Compiled:
     return family(model)
 
 
+def _compile_trees(model: TreesModel) -> Compiled:
+    return replace(compile_trees(model), explained=explain_trees(model))
+
+
 def _compile_network(model: NetworkModel) -> Compiled:
     if model.family not in NETWORKS:
         raise UncompiledError(f"an {model.family} reads its steps one after another, which SQL cannot do in good time")
@@ -39,10 +47,15 @@ def _compile_ensemble(model: EnsembleModel) -> Compiled:
     return compile_ensemble(model, {name: compiled(member) for name, member in model.members.items()})
 
 
+def _compile_crossed(model: CrossedModel) -> Compiled:
+    return compile_crossed(model, compiled(model.model))
+
+
 FAMILIES: Mapping[type, Callable[[Any], Compiled]] = {
-    TreesModel: compile_trees,
+    TreesModel: _compile_trees,
     LogisticModel: compile_logistic,
     NetworkModel: _compile_network,
     EnsembleModel: _compile_ensemble,
+    CrossedModel: _compile_crossed,
 }
 """The function that compiles each kind of fitted model."""

@@ -132,14 +132,15 @@ def probes_of(encoding: InputEncoding, schema: FeatureSchema) -> pa.RecordBatch:
     lengths = rng.integers(0, encoding.steps + 4, PROBES)
     ends = np.cumsum(lengths)[:-1]
     is_null = (lengths == 0) & (np.arange(PROBES) % 2 == 0)
-    for sequence in (*encoding.sequence_numbers, *encoding.sequence_categories):
-        if isinstance(sequence, NumberInput):
-            steps = _probe_values(sequence, int(lengths.sum()), rng)[:, 0].astype(object)
-            steps[rng.random(len(steps)) < 0.1] = None
-        else:
-            steps = rng.choice(_choices(sequence), lengths.sum())
-        lists = [piece.tolist() for piece in np.split(steps, ends)]
-        inputs[sequence.feature] = [None if absent else one for one, absent in zip(lists, is_null, strict=True)]
+    steps: dict[str, np.ndarray] = {}
+    for number in encoding.sequence_numbers:
+        values = _probe_values(number, int(lengths.sum()), rng)[:, 0].astype(object)
+        steps[number.feature] = np.where(rng.random(len(values)) < 0.1, None, values)
+    for category in encoding.sequence_categories:
+        steps[category.feature] = rng.choice(_choices(category), lengths.sum())
+    for feature, members in steps.items():
+        lists = [piece.tolist() for piece in np.split(members, ends)]
+        inputs[feature] = [None if absent else one for one, absent in zip(lists, is_null, strict=True)]
     return pa.RecordBatch.from_pydict(inputs, schema=empty_batch(schema).schema)
 
 

@@ -4,6 +4,7 @@ Beside what `compile_sql` makes of a model, every prediction that serves has `sc
 `scores.<prediction>_live(entity_id)` where `live_features` tells all its features. `scores.describe()` lists them all.
 """
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from udfs.compiling.store import FUNCTIONS, SCHEMA, create_schemas, function, fu
 from udfs.quoting import ARGUMENT_TYPES, identifier
 from udfs.transactions import transaction
 
+PREPARING = threading.Lock()
 LIVE = "live_features"
 LIVE_ENTITY = "user_id"
 
@@ -31,26 +33,50 @@ class _Function:
     is_there: bool = True
 
 
+def prepare_functions(con: duckdb.DuckDBPyConnection) -> None:
+    """Create the list of functions and `scores.describe()` where they are missing, in a transaction of their own.
+
+    Two predictions that are built at once must not both create them: one of the two transactions would fail.
+    """
+    with PREPARING:
+        row = con.execute(
+            "select count(*) from duckdb_functions() where database_name = current_database() "
+            "and schema_name = ? and function_name = 'describe' and function_type = 'table_macro'",
+            [SCHEMA],
+        ).fetchone()
+        if row == (1,):
+            return
+        with transaction(con):
+            create_schemas(con)
+            con.execute(
+                f"create table {FUNCTIONS} (function_name varchar, arguments varchar, returns varchar, "
+                "meaning varchar, is_there boolean, prediction varchar, version integer, place integer)"
+            )
+            con.execute(
+                f"create macro {function('describe')}() as table "
+                f"select function_name, arguments, returns, meaning, is_there, prediction, version from {FUNCTIONS} "
+                "order by prediction, place"
+            )
+
+
 def publish_lookups(con: duckdb.DuckDBPyConnection, prediction: str, *, target: str, examples: str) -> None:
     """Create the functions of a prediction that serves that take an entity's key, and write down what all of its are.
 
-    target, examples: the tables of its scores and of the rows of its last build, quoted SQL names without a catalog.
-    Raises ConfigError where a function would take the name of another prediction's.
+    `prepare_functions` has to have been called. target, examples: the tables of its scores and of the rows of its last
+    build, quoted SQL names without a catalog. Raises ConfigError where a function would take the name of another's.
     """
     model = active_model(con, prediction)
     assert model is not None
     with transaction(con):
-        create_schemas(con)
-        con.execute(
-            f"create table if not exists {FUNCTIONS} (function_name varchar, arguments varchar, returns varchar, "
-            "meaning varchar, is_there boolean, prediction varchar, version integer, place integer)"
-        )
         _check_names_are_free(con, prediction)
-        is_compiled = _is_macro(con, prediction)
+        names = function_names(prediction)
+        is_compiled, is_explained = (_is_macro(con, name) for name in (names.scalar, names.explain))
         _create_lookup(con, model, is_compiled=is_compiled, target=target, examples=examples)
         lacking = _create_live(con, model, is_compiled=is_compiled)
         con.execute(f"delete from {FUNCTIONS} where prediction = ?", [prediction])
-        listed = _listed(model, _label_of(con, model), is_compiled=is_compiled, lacking=lacking)
+        listed = _listed(
+            model, _label_of(con, model), is_compiled=is_compiled, is_explained=is_explained, lacking=lacking
+        )
         con.executemany(
             f"insert into {FUNCTIONS} values (?, ?, ?, ?, ?, ?, ?, ?)",
             [
@@ -58,26 +84,6 @@ def publish_lookups(con: duckdb.DuckDBPyConnection, prediction: str, *, target: 
                 for place, f in enumerate(listed)
             ],
         )
-        con.execute(
-            f"create or replace macro {function('describe')}() as table "
-            f"select function_name, arguments, returns, meaning, is_there, prediction, version from {FUNCTIONS} "
-            "order by prediction, place"
-        )
-
-
-def publish_live(con: duckdb.DuckDBPyConnection) -> None:
-    """After `live_features` was made anew: the live functions of all predictions that have functions already."""
-    for name, target, examples in con.execute(
-        f"""
-        select models.prediction, models.target, models.examples
-        from foretable.active as active
-        inner join foretable.models as models
-            on active.prediction = models.prediction and active.version = models.version
-        where active.prediction in (select prediction from {FUNCTIONS})
-        order by models.prediction
-        """
-    ).fetchall():
-        publish_lookups(con, name, target=target, examples=examples)
 
 
 def _check_names_are_free(con: duckdb.DuckDBPyConnection, prediction: str) -> None:
@@ -130,7 +136,7 @@ def _create_live(con: duckdb.DuckDBPyConnection, model: ActiveModel, *, is_compi
         [LIVE],
     ).fetchone()
     if row is None:
-        return f"{LIVE} is not built"
+        return f"{LIVE} was not there when the prediction was built"
     live = f"{identifier(row[0])}.{identifier(LIVE)}"
     types = {row[0]: row[1] for row in con.execute(f"describe select * from {live}(null)").fetchall()}
     if lacking := _lacking(model.schema, types):
@@ -147,11 +153,11 @@ def _lacking(schema: FeatureSchema, types: Mapping[str, str]) -> list[str]:
     return [feature.name for feature in schema.features if types.get(feature.name) != feature.sql_type]
 
 
-def _is_macro(con: duckdb.DuckDBPyConnection, prediction: str) -> bool:
+def _is_macro(con: duckdb.DuckDBPyConnection, name: str) -> bool:
     row = con.execute(
         "select count(*) from duckdb_functions() where database_name = current_database() "
         "and schema_name = ? and function_name = ? and function_type = 'macro'",
-        [SCHEMA, prediction],
+        [SCHEMA, name],
     ).fetchone()
     return row is not None and row[0] > 0
 
@@ -166,16 +172,19 @@ def _label_of(con: duckdb.DuckDBPyConnection, model: ActiveModel) -> str:
     return f"the probability that {row[0]} is true within {row[1]} days"
 
 
-def _listed(model: ActiveModel, score: str, *, is_compiled: bool, lacking: str | None) -> list[_Function]:
-    scalar, table, of, live = (f"{SCHEMA}.{name}" for name in function_names(model.prediction))
+def _listed(
+    model: ActiveModel, score: str, *, is_compiled: bool, is_explained: bool, lacking: str | None
+) -> list[_Function]:
+    scalar, table, explain, of, live = (f"{SCHEMA}.{name}" for name in function_names(model.prediction))
     entity = model.schema.entity
     typed = ", ".join(f"{identifier(f.name)} {ARGUMENT_TYPES[f.role]} := NULL" for f in model.schema.features)
+    arguments = f'"row" STRUCT := NULL, {typed}'
     why = f"not there: a model of the kind {model.model} is not compiled to SQL; take {of}"
     returned = f"{score} of the newest features of a {entity}; NULL for one that has none"
     return [
         _Function(
             scalar,
-            f'"row" STRUCT := NULL, {typed}',
+            arguments,
             "FLOAT",
             f"{score}, for a row of features, for features by name, or for a row with some features changed"
             if is_compiled
@@ -188,6 +197,15 @@ def _listed(model: ActiveModel, score: str, *, is_compiled: bool, lacking: str |
             "TABLE (the columns of the relation, score FLOAT)",
             f"{score}, for each row of a table or view" if is_compiled else why,
             is_compiled,
+        ),
+        _Function(
+            explain,
+            arguments,
+            "STRUCT(feature VARCHAR, contribution DOUBLE)[]",
+            "what each feature adds to the log-odds of the model itself, the largest by size first"
+            if is_explained
+            else f"not there: a model of the kind {model.model} tells its contributions through Python alone",
+            is_explained,
         ),
         _Function(of, "entity_id", "FLOAT", f"{returned}, {'computed' if is_compiled else 'looked up'}"),
         _Function(

@@ -12,8 +12,8 @@ from models_ml.calibration import Calibration, calibration_of, uncalibrated
 from models_ml.trainer import FittedModel
 from udfs.compiling.calibration import score_sql
 from udfs.compiling.families import compiled
-from udfs.compiling.parity import PARITY_ROWS, agreeing_rows
-from udfs.compiling.scope import Compiled, Names, Scope, UncompiledError
+from udfs.compiling.parity import PARITY_ROWS, agreeing_rows, check_explanation
+from udfs.compiling.scope import Compiled, Explained, Names, Scope, UncompiledError
 from udfs.compiling.store import (
     SCHEMA,
     checked_table,
@@ -36,7 +36,8 @@ def compile_sql(
     *,
     rows: int = PARITY_ROWS,
 ) -> None:
-    """Store the model as `scores.<prediction>(row, f1 := …, fn := …)` and the table macro `<prediction>_table('name')`.
+    """Store the model as `scores.<prediction>(row, f1 := …, fn := …)` and the table macro `<prediction>_table('name')`,
+    and `scores.explain_<prediction>` with the arguments of the first where its family says what features contribute.
 
         select user_id, scores.churn(features) from features__user as features
         select user_id, scores.churn(features, order_count := 3) from features__user as features
@@ -61,7 +62,7 @@ def compile_sql(
     with transaction(con):
         create_schemas(con)
         drop_model_tables(con, prediction)
-        mark = write_model_tables(con, prediction, found.tables)
+        mark = write_model_tables(con, prediction, found.all_tables)
         _create_macros(con, _Macro(prediction, model.schema, found, calibration_of(model), mark))
         try:
             _check(con, prediction, model, found, sample, rows)
@@ -81,6 +82,8 @@ def _check(
     with registered(con, pa.Table.from_batches([found.probes])) as probes:
         for by_columns in (False, True):
             agree(probes, rows=found.probes.num_rows, by_columns=by_columns)
+        if found.explained is not None:
+            check_explanation(con, prediction, model, probes)
     if isinstance(sample, Examples):
         agree(f"({ibis.to_sql(sample.table, dialect='duckdb')})", rows=rows)
     elif sample is not None:
@@ -91,10 +94,10 @@ def _check(
 
 def drop_sql(con: duckdb.DuckDBPyConnection, prediction: str) -> None:
     """Drop what `compile_sql` and `publish_lookups` made, if it is there."""
-    scalar, table, of, live = map(function, function_names(prediction))
-    for name in (of, live, scalar):
-        con.execute(f"drop macro if exists {name}")
-    con.execute(f"drop macro table if exists {table}")
+    names = function_names(prediction)
+    for name in (names.of, names.live, names.explain, names.scalar):
+        con.execute(f"drop macro if exists {function(name)}")
+    con.execute(f"drop macro table if exists {function(names.table)}")
     drop_model_tables(con, prediction)
 
 
@@ -114,21 +117,27 @@ class _Macro:
 
     def score(self, expressions: list[str], source: str) -> str:
         """The score as a scalar subquery over the features as SQL; `source` is the FROM that they stand above."""
+        margin = self.own("margin")
+        score = score_sql(self.calibration, f"{margin}.margin", own=self.own("piece"))
+        return f"(select {score} from ({self.compiled.margin(self._scope(expressions, source, 'margin'))}) as {margin})"
+
+    def explanation(self, explained: Explained, expressions: list[str], source: str) -> str:
+        """The contributions, in the same way."""
+        return f"({explained.contributions(self._scope(expressions, source, 'contributions'))})"
+
+    def _scope(self, expressions: list[str], source: str, out: str) -> Scope:
         columns = ", ".join(f"{expression} as c{place}" for place, expression in enumerate(expressions))
-        scope = Scope(
+        return Scope(
             source=f"(select {columns} {source})",
-            out="margin",
+            out=out,
             places={name: place for place, name in enumerate(self.schema.names)},
             own=self.own,
             table_of=lambda role: checked_table(self.prediction, role, self.mark),
         )
-        margin = self.own("margin")
-        score = score_sql(self.calibration, f"{margin}.margin", own=self.own("piece"))
-        return f"(select {score} from ({self.compiled.margin(scope)}) as {margin})"
 
 
 def _create_macros(con: duckdb.DuckDBPyConnection, macro: _Macro) -> None:
-    features, own = macro.schema.features, macro.own
+    features, own, names = macro.schema.features, macro.own, function_names(macro.prediction)
     row, taken = own("row"), own.plain("row")
     arguments = ", ".join(f"{identifier(name)} := null" for name in (taken, *macro.schema.names))
     given = [
@@ -136,12 +145,15 @@ def _create_macros(con: duckdb.DuckDBPyConnection, macro: _Macro) -> None:
         f"{readable(f'struct_extract({row}, {literal(feature.name)})', feature)})"
         for feature in features
     ]
-    score = macro.score(given, f"from (select {identifier(taken)} as {row}) as {own('given')}")
-    con.execute(f"create or replace macro {function(macro.prediction)}({arguments}) as {score}")
+    source = f"from (select {identifier(taken)} as {row}) as {own('given')}"
+    con.execute(f"create or replace macro {function(names.scalar)}({arguments}) as {macro.score(given, source)}")
+    if explained := macro.compiled.explained:
+        told = macro.explanation(explained, given, source)
+        con.execute(f"create or replace macro {function(names.explain)}({arguments}) as {told}")
 
     relation = own("relation")
     read = [readable(f"{row}.{identifier(feature.name)}", feature) for feature in features]
     con.execute(
-        f"create or replace macro {function(f'{macro.prediction}_table')}({relation}) as table "
+        f"create or replace macro {function(names.table)}({relation}) as table "
         f"select {row}.*, {macro.score(read, '')} as score from query_table({relation}) as {row}"
     )

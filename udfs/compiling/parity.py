@@ -9,10 +9,12 @@ from models_ml.encoding import empty_batch, feature_batch
 from models_ml.trainer import FittedModel
 from udfs.compiling.families import compiled
 from udfs.compiling.scope import Compiled
-from udfs.compiling.store import SCHEMA, function
+from udfs.compiling.store import SCHEMA, function, function_names
 from udfs.quoting import identifier, readable
 
 PARITY_ROWS = 2_000
+EXPLAINED_ROWS = 32
+CONTRIBUTION_TOLERANCE = 1e-5
 
 
 def check_parity(
@@ -70,7 +72,29 @@ def agreeing_rows(
         place = int(is_other.argmax())
         raise ArtifactError(
             f"{SCHEMA}.{prediction} and its model differ on {is_other.sum():,} of {len(scores):,} rows, say "
-            f"{scores[place]!r} and {expected[place]!r} of the row "
+            f"{float(scores[place])!r} and {float(expected[place])!r} of the row "
             f"{batch.slice(place, 1).to_pylist()[0]}; please report it"
         )
     return len(scores)
+
+
+def check_explanation(con: duckdb.DuckDBPyConnection, prediction: str, model: FittedModel, relation: str) -> None:
+    """Raises ArtifactError where the contributions in SQL are not the model's on the first rows of `relation`.
+
+    The relation has the features in the types that models read.
+    """
+    name = function_names(prediction).explain
+    columns = ", ".join(f"examples.{identifier(name)}" for name in model.schema.names)
+    table = con.execute(
+        f"select {function(name)}(examples) as told, {columns} from {relation} as examples limit {EXPLAINED_ROWS}"
+    ).to_arrow_table()
+    batch = feature_batch(table.columns[1:], empty_batch(model.schema).schema)
+    expected = model.contributions(batch)
+    for place, told in enumerate(table.column("told").to_pylist()):
+        found = {one["feature"]: one["contribution"] for one in told}
+        added = np.array([found.get(feature, 0.0) for feature in model.schema.names])
+        if not np.abs(added - expected[place]).max() <= CONTRIBUTION_TOLERANCE:
+            raise ArtifactError(
+                f"{SCHEMA}.{name} and its model differ on the row {batch.slice(place, 1).to_pylist()[0]}; "
+                "please report it"
+            )

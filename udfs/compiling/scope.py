@@ -72,10 +72,19 @@ class Scope:
 
 
 @dataclass(frozen=True)
+class Explained:
+    """Model tables by role, and from a `Scope` to a SELECT whose `scope.out` is STRUCT(feature, contribution)[]."""
+
+    tables: Mapping[str, pa.Table]
+    contributions: Callable[[Scope], str]
+
+
+@dataclass(frozen=True)
 class Compiled:
     """A model as tables and SQL; the package's docstring says what each part has to be.
 
     is_settled: for a batch the rows, bool [rows], whose score does not hang on a network's last bits; None for all.
+    explained: what each feature adds to the log-odds, in SQL; None where a family does not say it.
     """
 
     tables: Mapping[str, pa.Table]
@@ -83,3 +92,8 @@ class Compiled:
     probes: pa.RecordBatch
     tolerance: float
     is_settled: Callable[[pa.RecordBatch], np.ndarray] | None = None
+    explained: Explained | None = None
+
+    @property
+    def all_tables(self) -> dict[str, pa.Table]:
+        return {**self.tables, **(self.explained.tables if self.explained else {})}

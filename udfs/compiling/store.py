@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -22,9 +23,20 @@ def create_schemas(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"create schema if not exists {schema}")
 
 
-def function_names(prediction: str) -> tuple[str, str, str, str]:
-    """All functions that a prediction may have: for rows, for a relation, for an entity's key, and live."""
-    return prediction, f"{prediction}_table", f"{prediction}_of", f"{prediction}_live"
+class FunctionNames(NamedTuple):
+    """All functions that a prediction may have, without their schema."""
+
+    scalar: str
+    table: str
+    explain: str
+    of: str
+    live: str
+
+
+def function_names(prediction: str) -> FunctionNames:
+    return FunctionNames(
+        prediction, f"{prediction}_table", f"explain_{prediction}", f"{prediction}_of", f"{prediction}_live"
+    )
 
 
 def function(name: str) -> str:

@@ -36,15 +36,28 @@ def _table(nodes: TreeNodes) -> pa.Table:
     return pa.table({"nodes": one_list(structs), "roots": one_list(structs.slice(0, nodes.trees))})
 
 
-def _margin(model: TreesModel, nodes: TreeNodes, scope: Scope) -> str:
-    rows, trees, node, total, leaf = map(scope.own, ("rows", "trees", "node", "total", "leaf"))
-    slots, names = scope.working("slots"), [scope.working(f"v{place}") for place in nodes.columns.tolist()]
-    columns = [model.columns[place] for place in nodes.columns]
+def filled_slots(model: TreesModel, places: np.ndarray, out: str, scope: Scope) -> str:
+    """A SELECT of the matrix columns at these places as the list `out`, FLOAT[]: for a missing value +inf in the first
+    copy of the columns and -inf in the second; -inf at the end.
+    """
+    rows, names = scope.own("rows"), [scope.working(f"v{place}") for place in places.tolist()]
+    columns = [model.columns[place] for place in places]
     values = [
         f"{_value(scope.column(column.feature), column)} as {name}" for column, name in zip(columns, names, strict=True)
     ]
     filled = [f"coalesce({rows}.{name}, '{fill}'::FLOAT)" for fill in ("inf", "-inf") for name in names]
     least = "'-inf'::FLOAT"
+    # Trees that never split read nothing, and a SELECT has to list something.
+    read = scope.listed(scope.alias, *(values or [f"null as {scope.working('nothing')}"]))
+    return f"""
+        select {scope.listed(rows, f"[{', '.join([*filled, least])}] as {out}")}
+        from (select {read} from {scope.source} as {scope.alias}) as {rows}
+    """
+
+
+def _margin(model: TreesModel, nodes: TreeNodes, scope: Scope) -> str:
+    rows, trees, node, total, leaf = map(scope.own, ("rows", "trees", "node", "total", "leaf"))
+    slots = scope.working("slots")
     walk = f"{trees}.roots"
     for _ in range(nodes.depth):
         is_below = f"({rows}.{slots}[{node}.slot] < {node}.threshold)::INTEGER"
@@ -53,14 +66,9 @@ def _margin(model: TreesModel, nodes: TreeNodes, scope: Scope) -> str:
     start = _float_literal(nodes.base_margin)
     # Leaves are summed as FLOAT in the order of the trees, as XGBoost does it.
     margin = f"list_reduce({leaves}, lambda {total}, {leaf}: ({total} + {leaf})::FLOAT, {start})"
-    # Trees that never split read nothing, and a SELECT has to list something.
-    read = scope.listed(scope.alias, *(values or [f"null as {scope.working('nothing')}"]))
     return f"""
         select {scope.listed(rows, f"{margin} as {scope.out}")}
-        from (
-            select {scope.listed(rows, f"[{', '.join([*filled, least])}] as {slots}")}
-            from (select {read} from {scope.source} as {scope.alias}) as {rows}
-        ) as {rows}, {scope.table("trees")} as {trees}
+        from ({filled_slots(model, nodes.columns, slots, scope)}) as {rows}, {scope.table("trees")} as {trees}
     """
 
 

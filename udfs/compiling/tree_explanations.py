@@ -1,0 +1,87 @@
+"""Exact TreeSHAP as SQL: what each feature adds to the log-odds of trees, from the tables of `models_ml.tree_shap`.
+
+Which way a row goes at the nodes of a piece of a tree is a number of at most 8 bits, and what each such number adds
+to each column lies in one list for all pieces. So a row's contribution of a feature is a sum of members of that list.
+"""
+
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+
+from models_ml.tree_shap import TreeShap
+from models_ml.trees import TreesModel
+from udfs.compiling.scope import Explained, Scope
+from udfs.compiling.store import one_list
+from udfs.compiling.trees import filled_slots
+
+MOST_ENTRIES = 2**21
+"""FLOATs in the list, 8 MiB: deeper trees would make the file large and a call slow."""
+
+
+def explain_trees(model: TreesModel) -> Explained | None:
+    """None where the trees are too deep."""
+    shap = model.shap
+    if shap is None or sum(piece.tables.size for piece in shap.pieces) > MOST_ENTRIES:
+        return None
+    return Explained({"shap": _table(model, shap)}, partial(_contributions, model, shap))
+
+
+def _table(model: TreesModel, shap: TreeShap) -> pa.Table:
+    """One row.
+
+    `pieces` STRUCT(slot, threshold, bit)[][] holds the nodes of each piece, `additions` FLOAT[] what each number of
+    each piece adds to each of its columns, `features` STRUCT(feature, terms STRUCT(piece, start)[])[] where to look.
+    """
+    nodes = [
+        [
+            {"slot": int(slot) + 1, "threshold": float(threshold), "bit": 1 << place}
+            for place, (slot, threshold) in enumerate(zip(piece.slots, piece.thresholds[:, 0], strict=True))
+        ]
+        for piece in shap.pieces
+    ]
+    terms: dict[str, list[dict[str, int]]] = {name: [] for name in model.schema.names}
+    start = 1
+    for number, piece in enumerate(shap.pieces, start=1):
+        for column, table in zip(piece.columns, piece.tables, strict=True):
+            terms[model.columns[column].feature].append({"piece": number, "start": start})
+            start += len(table)
+    additions = np.concatenate([np.empty(0), *(piece.tables.ravel() for piece in shap.pieces)]).astype(np.float32)
+    node = pa.struct([("slot", pa.int32()), ("threshold", pa.float32()), ("bit", pa.int32())])
+    term = pa.list_(pa.struct([("piece", pa.int32()), ("start", pa.int32())]))
+    features = pa.array(
+        [{"feature": name, "terms": found} for name, found in terms.items() if found],
+        pa.struct([("feature", pa.string()), ("terms", term)]),
+    )
+    return pa.table(
+        {
+            "pieces": one_list(pa.array(nodes, pa.list_(node))),
+            "additions": one_list(pa.array(additions)),
+            "features": one_list(features),
+        }
+    )
+
+
+def _contributions(model: TreesModel, shap: TreeShap, scope: Scope) -> str:
+    """A SELECT of the contributions that are not 0, the largest by size first, as STRUCT(feature, contribution)[]."""
+    rows, tables, piece, node, feature, term = map(scope.own, ("rows", "shap", "piece", "node", "feature", "term"))
+    slots, codes, found = map(scope.working, ("slots", "codes", "found"))
+    bits = f"case when {rows}.{slots}[{node}.slot] < {node}.threshold then {node}.bit else 0 end"
+    code = f"list_sum(list_transform({piece}, lambda {node}: {bits}))::INTEGER"
+    added = f"{tables}.additions[{term}.start + {rows}.{codes}[{term}.piece]]::DOUBLE"
+    contribution = f"list_sum(list_transform({feature}.terms, lambda {term}: {added}))"
+    named = f"{{'feature': {feature}.feature, 'contribution': {contribution}}}"
+    is_reason = f"list_filter({rows}.{found}, lambda {feature}: {feature}.contribution <> 0)"
+    # A list of structs is sorted by their fields in turn: equal sizes stay in the order of the features.
+    sortable = f"{{'size': -abs({feature}.contribution), 'place': {term}, 'of': {feature}}}"
+    ordered = f"list_sort(list_transform({is_reason}, lambda {feature}, {term}: {sortable}))"
+    return f"""
+        select {scope.listed(rows, f"list_transform({ordered}, lambda {feature}: {feature}.of) as {scope.out}")}
+        from (
+            select {scope.listed(rows, f"list_transform({tables}.features, lambda {feature}: {named}) as {found}")}
+            from (
+                select {scope.listed(rows, f"list_transform({tables}.pieces, lambda {piece}: {code}) as {codes}")}
+                from ({filled_slots(model, shap.used, slots, scope)}) as {rows}, {scope.table("shap")} as {tables}
+            ) as {rows}, {scope.table("shap")} as {tables}
+        ) as {rows}
+    """
