@@ -43,12 +43,12 @@ EXAMPLES = """
         timestamp '2025-01-01' + interval (30 * s) days as as_of,
         case when s < 5 then (u * 7 + s) % 10 + random() * 3 > 6 end as bought,
         ((u * 7 + s) % 10)::integer as heat,
-        case when u % 11 > 0 then random() - 0.5 end as "the ""noise""",
+        case when u % 11 > 0 then random() - 0.5 end as "the ""noise"" level",
         u % 3 = 0 as is_member,
         list_extract(['Leeds', 'L''Île', '', 'a\\b', 'two' || chr(10) || 'lines', null], 1 + u % 6) as "City"
     from range(120) as users (u), range(6) as snapshots (s)
 """
-TYPES = {"heat": "double precision", 'the "noise"': "double precision", "is_member": "boolean", "City": "text"}
+TYPES = {"heat": "double precision", 'the "noise" level': "double precision", "is_member": "boolean", "City": "text"}
 ROWS = 400
 
 Row = dict[str, Any]
@@ -210,8 +210,12 @@ def test_trees_in_several_steps_add_up_to_the_same_bits(
 
 def test_sqlite_reads_text_that_is_no_number_as_missing(models: dict[str, FittedModel]) -> None:
     text = compile_select(models["trees"], "sqlite", relation="features")
-    rows = [{"heat": heat, 'the "noise"': "0.25", "is_member": True, "City": "Leeds"} for heat in ("", "nan", "9")]
-    known = [{**row, "heat": heat, 'the "noise"': 0.25} for row, heat in zip(rows, (None, None, 9.0), strict=True)]
+    rows = [
+        {"heat": heat, 'the "noise" level': "0.25", "is_member": True, "City": "Leeds"} for heat in ("", "nan", "9")
+    ]
+    known = [
+        {**row, "heat": heat, 'the "noise" level': 0.25} for row, heat in zip(rows, (None, None, 9.0), strict=True)
+    ]
     np.testing.assert_allclose(on_sqlite(text, rows), expected(models["trees"], known), rtol=0, atol=1e-6)
 
 
@@ -243,8 +247,8 @@ def test_by_default_it_reads_the_rows_of_the_prediction_as_its_table_scores_them
     with duckdb.connect(str(built), read_only=True) as con:
         con.execute("create temp table compiled as " + done.stdout.split("\n", 1)[1])
         rows, farthest = con.execute(
-            "select count(*), max(abs(compiled.score - table_of.score)) from compiled "
-            "inner join pred__test as table_of on compiled.user_id = table_of.user_id and compiled.as_of = table_of.as_of"
+            "select count(*), max(abs(compiled.score - scored.score)) from compiled "
+            "inner join pred__test as scored on compiled.user_id = scored.user_id and compiled.as_of = scored.as_of"
         ).fetchone()
     assert rows == 120
     assert farthest < 1e-5
@@ -255,9 +259,9 @@ def test_by_default_it_reads_the_rows_of_the_prediction_as_its_table_scores_them
     [
         (["tset", "--dialect", "sqlite"], 1, "no version of a prediction 'tset' serves; `foretable predictions` lists"),
         (["test", "--dialect", "oracle"], 2, "'oracle' is not one of 'postgres', 'sqlite'"),
-        (["test", "--dialect", "sqlite", "--from", "a, b"], 1, "is no single relation; give a table, say shop.features"),
+        (["test", "--dialect", "sqlite", "--from", "a, b"], 1, "is no single relation; give a table"),
         (["test", "--dialect", "sqlite", "--from", "a where x"], 1, "give a table, say shop.features, or a SELECT in"),
-        (["test", "--dialect", "sqlite", "--out", "nowhere/test.sql"], 2, "nowhere to write test.sql to; make it first"),
+        (["test", "--dialect", "sqlite", "--out", "nowhere/test.sql"], 2, "nowhere to write test.sql to; make it"),
     ],
 )
 def test_an_order_that_cannot_be_carried_out_is_told(
@@ -345,17 +349,18 @@ def test_the_text_for_an_engine_out_of_reach_is_as_it_was_looked_at(dialect: str
 def test_what_cannot_be_said_is_refused_with_another_way() -> None:
     recurrent = uncalibrated(by_hand()).members["mlp"]
     recurrent.family = "lstm"
-    with pytest.raises(ArtifactError, match="'lstm' cannot be said as a plain SELECT.* pred__<name>, to the other"):
+    with pytest.raises(ArtifactError, match=r"'lstm' cannot be said as a plain SELECT.* pred__<name>, to the other"):
         compile_select(recurrent, "postgres", relation="features")
     schema = FeatureSchema("user_id", "as_of", "bought", (Feature("taste", "embedding", "FLOAT[2]", width=2),))
     values, labels = np.arange(16, dtype=np.float32).reshape(8, 2), [0] * 4 + [1] * 4
-    booster = xgboost.train({"objective": "binary:logistic", "min_child_weight": 0}, xgboost.DMatrix(values, labels), 1)
+    params = {"objective": "binary:logistic", "min_child_weight": 0}
+    booster = xgboost.train(params, xgboost.DMatrix(values, labels), 1)
     columns = tuple(MatrixColumn("taste", "embedding", position) for position in range(2))
     with pytest.raises(ArtifactError, match=r"reads 'taste', which is FLOAT\[2\]: not every engine .* in exclude"):
         compile_select(TreesModel(booster, columns, schema), "postgres", relation="features")
     category = FeatureSchema("user_id", "as_of", "bought", (Feature("city", "category", "VARCHAR"),))
     codes = np.array([[0], [1]] * 4, np.float32)
-    booster = xgboost.train({"objective": "binary:logistic", "min_child_weight": 0}, xgboost.DMatrix(codes, [0, 1] * 4), 1)
+    booster = xgboost.train(params, xgboost.DMatrix(codes, [0, 1] * 4), 1)
     spoilt = (MatrixColumn("city", "category", vocabulary=("Leeds", "a\0b")),)
     with pytest.raises(ArtifactError, match="a category of 'city' holds a NUL character"):
         compile_select(TreesModel(booster, spoilt, category), "sqlite", relation="features")

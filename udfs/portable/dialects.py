@@ -48,14 +48,14 @@ class Dialect:
         literal = exp.Literal.number(spelled.removeprefix("-"))
         return exp.Neg(this=literal) if spelled.startswith("-") else literal
 
-    def name(self, name: str) -> exp.Identifier:
+    def identifier(self, name: str) -> exp.Identifier:
         """A name of the caller's, quoted."""
         stored = name.upper() if self.is_upper and PLAIN.fullmatch(name) else name
         return exp.to_identifier(stored, quoted=True)
 
     def column(self, name: str) -> exp.Column:
         """A column of the caller's relation. Qualified, as SQLite takes a quoted name that is not there for text."""
-        return exp.column(self.name(name), table=SOURCE)
+        return exp.column(self.identifier(name), table=SOURCE)
 
 
 SOURCE = "source"

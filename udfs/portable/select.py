@@ -73,7 +73,7 @@ def _text(formula: Formula, source: exp.Expression, keys: Sequence[str], dialect
         lines = ",\n".join(f"        {_aliased(text, name)}" for name, text in columns.items())
         ctes.append(f"{stem}_{place + 1} AS {hint}(\n    SELECT\n{lines}\n    FROM {origin}\n)")
     shown = {**{f"key_{place}": key for place, key in enumerate(keys)}, formula.result: "score"}
-    lines = ",\n".join(f"    {name} AS {dialect.text(dialect.name(key))}" for name, key in shown.items())
+    lines = ",\n".join(f"    {name} AS {dialect.text(dialect.identifier(key))}" for name, key in shown.items())
     return "WITH " + ",\n\n".join(ctes) + f"\n\nSELECT\n{lines}\nFROM {stem}_{len(ctes)}\n"
 
 
