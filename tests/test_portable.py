@@ -89,7 +89,7 @@ def models(built: Path) -> dict[str, FittedModel]:
     trees, network = ensemble.members["xgboost"], ensemble.members["mlp"]
     vote = Combination("vote", (0.5, 0.5), thresholds=(0.45, 0.55))
     stacked = Combination("stacking", (1.5, -0.25), intercept=0.125)
-    pieces = Calibration("isotonic", (-0.5, -0.5, 0.25, 0.5), (-9.0, -9.0, 0.0, 14.0), (40.0, 12.0, 56.0, 200.0))
+    pieces = Calibration("isotonic", (-1.5, -1.5, 0.25, 1.5), (-1.1, -1.1, 0.3, 0.4), (1.0, 0.8, 0.08, 1.0))
     return {
         "trees": trees,
         "calibrated trees": CalibratedModel(trees, pieces),
@@ -191,9 +191,21 @@ def test_an_engine_gives_the_scores_of_the_model(
     if "trees" not in name:
         np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5)
     elif dialect == "sqlite":  # has no float32 to sum leaves in
-        np.testing.assert_allclose(got, wanted, rtol=0, atol=2e-5 if name == "calibrated trees" else 1e-6)
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6)
     else:
         np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize(("log_odds", "wanted"), [(-800.0, 0.0), (800.0, 1.0)])
+def test_log_odds_beyond_the_bounds_of_exp_are_no_error(
+    engine: tuple[str, Score], models: dict[str, FittedModel], log_odds: float, wanted: float
+) -> None:
+    dialect, score = engine
+    stacked = models["stacking"]
+    assert isinstance(stacked, EnsembleModel)
+    far = EnsembleModel(stacked.members, Combination("stacking", (0.0, 0.0), log_odds), stacked.schema)
+    got = score(compile_select(far, dialect, relation="features"), odd_rows(models["trees"]))
+    assert set(got.astype(np.float32)) == {wanted}
 
 
 def test_trees_in_several_steps_add_up_to_the_same_bits(

@@ -18,9 +18,9 @@ step_2 AS (
         mlp_number_0_raw,
         CAST(IF(xgboost_x_0 < 2.9999998807907104, -2.0, 2.0) AS FLOAT64) AS xgboost_tree_0,
         CAST(IF(xgboost_x_0 < 2.9999998807907104, -1.1353353, 1.1353353) AS FLOAT64) AS xgboost_tree_1,
-        IF(mlp_number_0_raw < 0.0, -LN(1.0 - mlp_number_0_raw), LN(1.0 + mlp_number_0_raw)) AS mlp_number_0_log,
-        IF(mlp_number_1_raw < 0.0, -LN(1.0 - mlp_number_1_raw), LN(1.0 + mlp_number_1_raw)) AS mlp_number_1_log,
-        IF(mlp_number_2_raw < 0.0, -LN(1.0 - mlp_number_2_raw), LN(1.0 + mlp_number_2_raw)) AS mlp_number_2_log
+        IF(mlp_number_0_raw < 0.0, -1.0, 1.0) * LN(1.0 + ABS(mlp_number_0_raw)) AS mlp_number_0_log,
+        IF(mlp_number_1_raw < 0.0, -1.0, 1.0) * LN(1.0 + ABS(mlp_number_1_raw)) AS mlp_number_1_log,
+        IF(mlp_number_2_raw < 0.0, -1.0, 1.0) * LN(1.0 + ABS(mlp_number_2_raw)) AS mlp_number_2_log
     FROM step_1
 ),
 

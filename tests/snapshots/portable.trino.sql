@@ -19,9 +19,9 @@ step_2 AS (
         mlp_number_0_raw,
         CAST(IF(xgboost_x_0 < 2.9999998807907104e0, -2.0e0, 2.0e0) AS REAL) AS xgboost_tree_0,
         CAST(IF(xgboost_x_0 < 2.9999998807907104e0, -1.1353353e0, 1.1353353e0) AS REAL) AS xgboost_tree_1,
-        IF(mlp_number_0_raw < 0.0e0, -LN(1.0e0 - mlp_number_0_raw), LN(1.0e0 + mlp_number_0_raw)) AS mlp_number_0_log,
-        IF(mlp_number_1_raw < 0.0e0, -LN(1.0e0 - mlp_number_1_raw), LN(1.0e0 + mlp_number_1_raw)) AS mlp_number_1_log,
-        IF(mlp_number_2_raw < 0.0e0, -LN(1.0e0 - mlp_number_2_raw), LN(1.0e0 + mlp_number_2_raw)) AS mlp_number_2_log
+        IF(mlp_number_0_raw < 0.0e0, -1.0e0, 1.0e0) * LN(1.0e0 + ABS(mlp_number_0_raw)) AS mlp_number_0_log,
+        IF(mlp_number_1_raw < 0.0e0, -1.0e0, 1.0e0) * LN(1.0e0 + ABS(mlp_number_1_raw)) AS mlp_number_1_log,
+        IF(mlp_number_2_raw < 0.0e0, -1.0e0, 1.0e0) * LN(1.0e0 + ABS(mlp_number_2_raw)) AS mlp_number_2_log
     FROM step_1
 ),
 

@@ -41,11 +41,11 @@ def inputs(
 
 
 def _signed_log(column: str, dialect: Dialect) -> exp.Expression:
-    """`sign(x) * ln(1 + |x|)`."""
-    one, x = dialect.number(1.0), exp.column(column)
-    below = exp.Neg(this=exp.Ln(this=exp.Sub(this=one, expression=x)))
-    above = exp.Ln(this=exp.Add(this=one.copy(), expression=x.copy()))
-    return exp.If(this=exp.LT(this=x.copy(), expression=dialect.number(0.0)), true=below, false=above)
+    """`sign(x) * ln(1 + |x|)`; no branch takes the logarithm of what has none, as some engines compute both."""
+    x, one = exp.column(column), dialect.number(1.0)
+    is_below = exp.LT(this=x, expression=dialect.number(0.0))
+    sign = exp.If(this=is_below, true=dialect.number(-1.0), false=one)
+    return exp.Mul(this=sign, expression=exp.Ln(this=exp.Add(this=one.copy(), expression=exp.Abs(this=x.copy()))))
 
 
 def _scaled(column: str, known: NumberInput, dialect: Dialect) -> exp.Expression:
