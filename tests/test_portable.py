@@ -26,6 +26,7 @@ from models_ml.calibration import CalibratedModel, Calibration, uncalibrated
 from models_ml.encoding import MatrixColumn, empty_batch
 from models_ml.ensemble import Combination, EnsembleModel
 from models_ml.inputs import CategoryInput, InputEncoding, NumberInput
+from models_ml.interactions import CrossedModel, Interaction
 from models_ml.mlp import DEFAULT_PARAMS, build
 from models_ml.network import NetworkModel
 from models_ml.registry import active_model, read_artifact
@@ -363,6 +364,9 @@ def test_what_cannot_be_said_is_refused_with_another_way() -> None:
     recurrent.family = "lstm"
     with pytest.raises(ArtifactError, match=r"'lstm' cannot be said as a plain SELECT.* pred__<name>, to the other"):
         compile_select(recurrent, "postgres", relation="features")
+    pair = [Interaction("heat", "is_member")]
+    with pytest.raises(ArtifactError, match=r"makes interactions \(heat \* is_member\).* give the SELECT columns"):
+        compile_select(CrossedModel(recurrent, pair, SCHEMA), "postgres", relation="features")
     schema = FeatureSchema("user_id", "as_of", "bought", (Feature("taste", "embedding", "FLOAT[2]", width=2),))
     values, labels = np.arange(16, dtype=np.float32).reshape(8, 2), [0] * 4 + [1] * 4
     params = {"objective": "binary:logistic", "min_child_weight": 0}

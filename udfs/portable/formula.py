@@ -96,7 +96,7 @@ def clipped(column: str, least: float, most: float, dialect: Dialect) -> exp.Exp
     return exp.If(this=below, true=dialect.number(least), false=inner)
 
 
-def whole(value: int) -> exp.Literal:
+def whole(value: int) -> exp.Expression:
     return exp.Literal.number(str(value))
 
 

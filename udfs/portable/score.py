@@ -8,6 +8,7 @@ from sqlglot import exp
 from ibis_features import ArtifactError
 from models_ml.calibration import LEAST_LOG_ODDS, MOST_LOG_ODDS, CalibratedModel, Calibration
 from models_ml.ensemble import EnsembleModel
+from models_ml.interactions import CrossedModel
 from models_ml.network import NetworkModel
 from models_ml.trainer import FittedModel
 from models_ml.trees import TreesModel
@@ -33,10 +34,16 @@ def margin_of(model: FittedModel, dialect: Dialect, prefix: str = "") -> Formula
         return network.formula(model, dialect, prefix)
     if isinstance(model, EnsembleModel):
         return _ensemble(model, dialect)
+    if isinstance(model, CrossedModel):
+        pairs = ", ".join(pair.name for pair in model.interactions)
+        raise ArtifactError(
+            f"the model makes interactions ({pairs}), in float32 that not every engine has; give the SELECT columns "
+            "for them in place of the config key, or publish the table of scores, pred__<name>, instead"
+        )
     family = model.family if isinstance(model, NetworkModel) else type(model).__name__
     raise ArtifactError(
-        f"'{family}' cannot be said as a plain SELECT, since it walks along sequences; publish the table of scores, "
-        "pred__<name>, to the other engine instead, or train the prediction with xgboost or mlp"
+        f"'{family}' cannot be said as a plain SELECT: xgboost, mlp and ensembles of them can; publish the table of "
+        "scores, pred__<name>, to the other engine instead"
     )
 
 

@@ -23,7 +23,8 @@ def formula(model: TreesModel, dialect: Dialect, prefix: str) -> Formula:
     columns = [model.columns[place] for place in nodes.columns]
     inputs = {f"{prefix}x_{place}": _input(model, column, dialect) for place, column in enumerate(columns)}
     steps: list[Step] = [inputs or {f"{prefix}x_0": exp.cast(exp.Null(), "double")}]
-    start, leaves = _leaf_type(dialect.number(nodes.base_margin), dialect), []
+    start = _leaf_type(dialect.number(nodes.base_margin), dialect)
+    leaves: list[exp.Expression] = []
     for first in range(0, nodes.trees, dialect.trees_per_step):
         trees = {f"{prefix}tree_{tree}": tree for tree in range(nodes.trees)[first : first + dialect.trees_per_step]}
         step = {name: _leaf_type(_tree(nodes, columns, tree, dialect, prefix), dialect) for name, tree in trees.items()}
