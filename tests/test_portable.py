@@ -138,9 +138,9 @@ def columns_of(rows: list[Row]) -> list[tuple[Any, ...]]:
     return [(f"u{place:05}", "2025-01-01", *row.values()) for place, row in enumerate(rows)]
 
 
-def created(types: Mapping[str, str]) -> str:
-    columns = ", ".join(f'"{name.replace(chr(34), chr(34) * 2)}" {kind}' for name, kind in types.items())
-    return f"create table features (user_id text, as_of text, {columns})"
+def created(types: Mapping[str, str], name: str = "features") -> str:
+    columns = ", ".join(f'"{column.replace(chr(34), chr(34) * 2)}" {kind}' for column, kind in types.items())
+    return f"create table {name} (user_id text, as_of text, {columns})"
 
 
 @pytest.fixture
@@ -159,10 +159,10 @@ def on_postgres(server: str) -> Iterator[Score]:
         yield score
 
 
-def on_sqlite(text: str, rows: list[Row]) -> np.ndarray:
+def on_sqlite(text: str, rows: list[Row], *, name: str = "features") -> np.ndarray:
     con = sqlite3.connect(":memory:")
-    con.execute(created(TYPES))
-    con.executemany(f"insert into features values ({', '.join('?' * (2 + len(TYPES)))})", columns_of(rows))
+    con.execute(created(TYPES, name))
+    con.executemany(f"insert into {name} values ({', '.join('?' * (2 + len(TYPES)))})", columns_of(rows))
     return np.array([row[2] for row in sorted(con.execute(text).fetchall())])
 
 
@@ -230,6 +230,14 @@ def test_sqlite_reads_text_that_is_no_number_as_missing(models: dict[str, Fitted
         {**row, "heat": heat, 'the "noise" level': 0.25} for row, heat in zip(rows, (None, None, 9.0), strict=True)
     ]
     np.testing.assert_allclose(on_sqlite(text, rows), expected(models["trees"], known), rtol=0, atol=1e-6)
+
+
+def test_it_reads_a_select_in_brackets_and_a_table_named_as_its_steps(models: dict[str, FittedModel]) -> None:
+    rows = odd_rows(models["trees"])
+    for relation, count in (("step_1", ROWS), ("(select * from step_1 as s where user_id < 'u00003') as t", 3)):
+        text = compile_select(models["trees"], "sqlite", relation=relation)
+        got = on_sqlite(text, rows, name="step_1")
+        np.testing.assert_allclose(got, expected(models["trees"], rows[:count]), rtol=0, atol=1e-6)
 
 
 def test_a_column_that_is_not_there_is_an_error(models: dict[str, FittedModel]) -> None:
