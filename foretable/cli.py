@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foretable import options
+from foretable.compile import compile_command
 from foretable.export import export
 from foretable.features import features
 from foretable.lifecycle import compare, promote, retire, rollback, shadow, versions
@@ -274,7 +275,10 @@ def init(folder: Path, name: str | None) -> None:
     )
 
 
-for command in (load, features, sql, predictions, report, versions, promote, rollback, compare, shadow, retire, export):
+for command in (
+    *(load, features, sql, predictions, report, versions, promote, rollback, compare, shadow, retire, export),
+    compile_command,
+):
     main.add_command(command)
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from tests.postgres import server  # noqa: F401
+
 ROOT = Path(__file__).parent.parent
 DBT_PROJECT = ROOT / "dbt_project"
 REAL_SHOPS = Path(os.environ.get("FORETABLE_REAL_SHOPS", ROOT.parent / "shared" / "data"))
