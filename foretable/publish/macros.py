@@ -55,9 +55,7 @@ def macros_of(con: duckdb.DuckDBPyConnection) -> list[Macro]:
     ]
 
 
-def left_out(
-    con: duckdb.DuckDBPyConnection, macros: Sequence[Macro], published: Sequence[Published]
-) -> dict[str, str]:
+def left_out(con: duckdb.DuckDBPyConnection, macros: Sequence[Macro], published: Sequence[Published]) -> dict[str, str]:
     """The macros that cannot be in the file, with the reason of each.
 
     con: a connection on which the warehouse is in use, without any function of Python.

@@ -13,7 +13,7 @@ from foretable.publish.errors import PublishError
 from foretable.publish.macros import Macro, copy_macros, left_out, macros_of
 from foretable.publish.parity import check_parity
 from foretable.publish.personal import Personal, read_salt
-from foretable.publish.tables import Published, Serving, published_tables, serving_of
+from foretable.publish.tables import PREFIXES, Published, Serving, published_tables, relations_of, serving_of
 from ibis_features.catalog import read_manifest
 from ibis_features.reader import PUBLISHED, is_published, open_reader
 from udfs.quoting import current_database, identifier, literal
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Of the row in `_published` and of which tables there are; a greater one is another release's."""
-STORAGE_VERSION = "v1.0.0"
+STORAGE_VERSION = "v1.1.0"
 """Of the file: the oldest DuckDB that reads it."""
 KEEP = 3
 FILE = "foretable_published"
@@ -55,9 +55,7 @@ class _Content:
     left_out: Mapping[str, str]
 
 
-def publish(
-    warehouse: Path, target: Path, *, state: Path, keep: int = KEEP, personal: str = "drop"
-) -> Publication:
+def publish(warehouse: Path, target: Path, *, state: Path, keep: int = KEEP, personal: str = "drop") -> Publication:
     """Publish the warehouse as the file `target`; whoever has the old one open goes on reading it.
 
     state: the folder beside the warehouse where the secret of the hashes lies. keep: how many of the builds before
@@ -89,6 +87,12 @@ def publish(
         dropped={str(one.relation): one.dropped for one in content.tables if one.dropped},
         compared=compared,
     )
+
+
+def has_something(warehouse: Path) -> bool:
+    """Does the warehouse hold scores or marts that could be published?"""
+    with open_reader(warehouse) as con:
+        return any(relation.name.startswith(PREFIXES) for relation in relations_of(con))
 
 
 def _build_in(target: Path, warehouse: Path) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +25,12 @@ def only_one(folder: Path) -> Iterator[None]:
     """
     if not folder.is_dir():
         raise PublishError(f"no folder {folder} to publish into; make it first")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PublishError(f"the folder {folder} cannot be written; publish into another one with --out FILE")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise PublishError(
+            f"the folder {folder} cannot be written ({error.strerror}); publish into another one"
+        ) from None
     lock = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)

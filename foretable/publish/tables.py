@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import sqlglot.expressions as exp
 
+from foretable.publish.errors import PublishError
 from foretable.publish.personal import Personal
 from ibis_features import FeatureSchema
 from ibis_features.catalog import Manifest
@@ -133,6 +134,22 @@ def relations_of(con: duckdb.DuckDBPyConnection) -> list[Relation]:
         """
     ).fetchall()
     return [Relation(*row) for row in rows if not row[1].endswith("__building")]
+
+
+def exported_tables(con: duckdb.DuckDBPyConnection) -> list[Relation]:
+    """The tables of a published file that other stores get: all but those that are there for its macros.
+
+    Raises PublishError where two schemas have a table of one name.
+    """
+    tables = [
+        relation
+        for relation in relations_of(con)
+        if relation.schema not in MODEL_SCHEMAS and not relation.name.startswith("examples__")
+    ]
+    names = [relation.name.casefold() for relation in tables]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise PublishError(f"two schemas have a table {twice[0]}; give one of the models an alias to tell them apart")
+    return tables
 
 
 def _table(con: duckdb.DuckDBPyConnection, relation: Relation, personal: Personal) -> Published:
