@@ -102,8 +102,8 @@ def check_warehouse(warehouse: Path) -> Path:
         raise Refusal(f"no folder {warehouse.parent} for the warehouse; make it first")
     if warehouse.is_file() and _is_published(warehouse):
         raise Refusal(
-            f"{warehouse} is a published file, which is for reading and is replaced by every publish; name the warehouse "
-            "that it was published from with --warehouse"
+            f"{warehouse} is a published file, which is for reading and is replaced by every publish; name the "
+            "warehouse that it was published from with --warehouse"
         )
     return warehouse
 

@@ -31,8 +31,8 @@ def sql(query: str, form: str, out: Path | None, limit: int | None, published: P
 
     pred__x are the scores, features__user what they were made from, scores.x(features) and score_x(features) score any
     row with those columns, and explain_x(features) gives the reasons. Of a published file (foretable publish) only its
-    own tables and macros can be asked: SQL that writes, attaches, reads other files, loads extensions or changes settings
-    is refused.
+    own tables and macros can be asked: SQL that writes, attaches, reads other files, loads extensions or changes
+    settings is refused.
 
     \b
     Examples:

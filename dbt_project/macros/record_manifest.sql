@@ -65,6 +65,9 @@
         {%- do said.update({'publish': meta['publish']}) -%}
     {%- endif -%}
     {%- set personal = {} -%}
+    {%- for name in var('personal', []) -%}
+        {%- do personal.update({name: true}) -%}
+    {%- endfor -%}
     {%- for name, column in node.columns.items() -%}
         {%- set of_column = dict(column.get('meta') or {}, **((column.get('config') or {}).get('meta') or {})) -%}
         {%- set tags = (column.get('tags') or []) + ((column.get('config') or {}).get('tags') or []) -%}

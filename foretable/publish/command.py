@@ -59,9 +59,9 @@ def publish(
 ) -> None:
     """Publish the last build as one DuckDB file for BI tools: marts, scores, monitoring, and the macros of scores.
 
-    The file is written anew, its macros are compared with its scores, and it takes the place of the old one in one step:
-    nobody waits, and nobody sees half a build. `from _published` says which build it is. It is for reading alone, and
-    needs no Python.
+    The file is written anew, its macros are compared with its scores, and it takes the place of the old one in one
+    step: nobody waits, and nobody sees half a build. `from _published` says which build it is. It is for reading alone,
+    and needs no Python.
 
     \b
     Examples:
@@ -135,8 +135,8 @@ def _show(console: Console, published: Publication) -> None:
             soft_wrap=True,
         )
     console.print(
-        f"Published in {shown_path(published.file)}: {len(published.tables)} tables and {len(published.macros)} macros, "
-        f"{published.compared:,} of their scores compared; build {published.build_id}.",
+        f"Published in {shown_path(published.file)}: {len(published.tables)} tables and {len(published.macros)} "
+        f"macros, {published.compared:,} of their scores compared; build {published.build_id}.",
         markup=False,
         soft_wrap=True,
     )

@@ -90,7 +90,7 @@ def _compare(con: duckdb.DuckDBPyConnection, one: Serving, form: str, computed: 
     rows, wrong, example = found
     if wrong:
         raise PublishError(
-            f"{SCHEMA}.{form} and {one.scores} differ on {wrong:,} of {rows:,} rows, say {example} (rank, macro, table); "
-            f"nothing was published. Score anew with `foretable promote {one.prediction} {one.version}`, or build again"
+            f"{SCHEMA}.{form} and {one.scores} differ on {wrong:,} of {rows:,} rows, say {example} (rank, macro, "
+            f"table); nothing was published. Build again, or score anew: foretable promote {one.prediction} {one.version}"
         )
     return rows

@@ -16,8 +16,6 @@ from typing import Any
 from ibis_features.catalog import Manifest
 from udfs.quoting import identifier, literal
 
-MODES = ("drop", "hash", "keep")
-
 
 @dataclass(frozen=True)
 class Personal:

@@ -46,7 +46,7 @@ TYPES = {
     "TIMESTAMP WITH TIME ZONE": "timestamptz",
     "INTERVAL": "interval",
 }
-"""DuckDB's types as Postgres names them. DECIMAL keeps its digits; lists, structs and maps become jsonb, the rest text."""
+"""DuckDB's types as Postgres names them. DECIMAL keeps its digits; lists, structs, maps become jsonb, others text."""
 
 
 def write_postgres(published: Path, address: str, credentials: Credentials, *, schema: str) -> int:
@@ -65,12 +65,13 @@ def write_postgres(published: Path, address: str, credentials: Credentials, *, s
                 return _replace_all(source, target, schema)
         except psycopg.errors.DependentObjectsStillExist as error:
             raise PublishError(
-                f"Postgres: {_first_line(error)}. A table is replaced as a whole: drop what rests on it, or publish into "
-                "another schema with --schema NAME and let a view there be made anew after each publish"
+                f"Postgres: {_first_line(error)}. A table is replaced as a whole: drop what rests on it, or publish "
+                "into another schema with --schema NAME and let a view there be made anew after each publish"
             ) from None
         except psycopg.errors.LockNotAvailable:
             raise PublishError(
-                f"Postgres: a query has held a published table for {WAIT_SECONDS} seconds; let it end, then publish again"
+                f"Postgres: a query has held a published table for {WAIT_SECONDS} seconds; let it end, then publish "
+                "again"
             ) from None
         except psycopg.Error as error:
             raise PublishError(f"Postgres: {credentials.redact(_first_line(error))}") from None
