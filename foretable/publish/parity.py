@@ -91,6 +91,7 @@ def _compare(con: duckdb.DuckDBPyConnection, one: Serving, form: str, computed: 
     if wrong:
         raise PublishError(
             f"{SCHEMA}.{form} and {one.scores} differ on {wrong:,} of {rows:,} rows, say {example} (rank, macro, "
-            f"table); nothing was published. Build again, or score anew: foretable promote {one.prediction} {one.version}"
+            "table); nothing was published. Build again, or score anew with "
+            f"`foretable promote {one.prediction} {one.version}`"
         )
     return rows
