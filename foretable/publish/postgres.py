@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import psycopg
 
 WAIT_SECONDS = 60
+LOCK_TIMEOUT = "200ms"
+"""Below the second after which Postgres looks for deadlocks."""
 TYPES = {
     "BOOLEAN": "boolean",
     "TINYINT": "smallint",
@@ -105,7 +108,7 @@ def _replace_all(source: duckdb.DuckDBPyConnection, target: psycopg.Connection, 
         )
     for place, table in enumerate(tables):
         _write(source, target, table, sql.Identifier(schema, _new(place)))
-    target.execute(f"set local lock_timeout = '{WAIT_SECONDS}s'")
+    _lock(target, schema, sorted(ours & there))
     grants = {name: _grants(target, schema, name) for name in ours & there}
     for name in sorted(ours & there):
         target.execute(sql.SQL("drop table {}").format(sql.Identifier(schema, name)))
@@ -118,6 +121,29 @@ def _replace_all(source: duckdb.DuckDBPyConnection, target: psycopg.Connection, 
                 sql.SQL("grant {} on {} to {}").format(sql.SQL(privilege), sql.Identifier(schema, table.name), who)
             )
     return len(tables)
+
+
+def _lock(target: psycopg.Connection, schema: str, names: list[str]) -> None:
+    """Take the old tables from new readers, all of them or none: to hold one and wait for another could be waiting for
+    a reader that waits for the first. New readers queue for LOCK_TIMEOUT at most. Raises LockNotAvailable in the end.
+    """
+    import psycopg
+    from psycopg import sql
+
+    if not names:
+        return
+    tables = sql.SQL(", ").join(sql.Identifier(schema, name) for name in names)
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            with target.transaction():
+                target.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
+                target.execute(sql.SQL("lock table {} in access exclusive mode").format(tables))
+            return
+        except psycopg.errors.LockNotAvailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 def _new(place: int) -> str:
