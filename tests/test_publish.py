@@ -95,10 +95,6 @@ def test_macros_keep_their_defaults_and_those_over_what_is_not_in_the_file_stay_
         con.execute("create macro scores.of_those(x) as table with t as (from scores.of_raw(x)) from t")
         con.execute("create macro scores.test_of(x) as (select scores.test(e) from examples__test as e "
                     "where user_id = x and as_of = (select max(as_of) from examples__test))")  # fmt: skip
-        con.execute("create view mart__of_python as select python_score(score) as score from pred__test")
-        with pytest.raises(duckdb.Error, match="python_score"):
-            published_beside(con, warehouse)
-        con.execute("drop view mart__of_python")
     done = published(warehouse)
     assert done.left_out == {
         "of_python": "it calls python_score, which is not in the file",
@@ -110,9 +106,13 @@ def test_macros_keep_their_defaults_and_those_over_what_is_not_in_the_file_stay_
     assert rows(done.file, "select scores.raised(1.0), scores.raised(1.0, by := 2)") == [(1.5, 3.0)]
 
 
-def published_beside(con: duckdb.DuckDBPyConnection, warehouse: Path) -> None:
-    con.close()
-    published(warehouse)
+def test_a_view_over_a_function_of_python_is_refused_by_name(warehouse: Path) -> None:
+    with duckdb.connect(str(warehouse)) as con:
+        con.create_function("python_score", lambda x: x, ["FLOAT"], "FLOAT")  # type: ignore[list-item,arg-type]
+        con.execute("create view mart__of_python as select python_score(score) as score from pred__test")
+    with pytest.raises(PublishError, match="mart__of_python cannot be read without Python"):
+        published(warehouse)
+    assert names(warehouse.parent) == {"shop.duckdb", "state"}
 
 
 def test_personal_columns_are_dropped_or_hashed_below_the_model_that_says_so(warehouse: Path) -> None:
@@ -124,9 +124,9 @@ def test_personal_columns_are_dropped_or_hashed_below_the_model_that_says_so(war
     assert len(hashes) == 120
     assert all(len(one) == 64 for one in hashes)
     assert hashes == {row[0] for row in rows(dropped.file, "select user_id from examples__test")}
-    told = rows(dropped.file, "select distinct unnest(reasons).feature from pred__test")
-    assert set(told) == {("heat",), ("noise",)}
-    assert ("kind",) in rows(warehouse, "select distinct unnest(reasons).feature from pred__test")
+    told = "select distinct unnest(reasons).feature from pred__test order by all"
+    assert rows(warehouse, told) == [("heat",), ("kind",), ("noise",)]
+    assert rows(dropped.file, told) == [("heat",), ("noise",)]
     hashed = published(warehouse, personal="hash")
     assert hashed.dropped == {"examples__test": ("kind",)}
     kinds = rows(hashed.file, "select distinct kind from mart__users")
@@ -171,7 +171,8 @@ def test_the_builds_before_are_kept_and_can_be_read(warehouse: Path) -> None:
 
 
 READER = """
-import sys, duckdb
+import os, sys, duckdb
+os.nice(10)  # without pause, and yet the publishing process gets its turn
 file, seen, last = sys.argv[1], set(), ""
 print("ready", flush=True)
 while last != "50":
@@ -203,7 +204,7 @@ def test_sixteen_readers_always_see_one_build_while_fifty_are_published(warehous
         for n in range(1, 51):
             change(warehouse, f"update number set n = {n}")
             published(warehouse, keep=1)
-        told = [reader.communicate(timeout=120)[0] for reader in readers]
+        told = [reader.communicate(timeout=600)[0] for reader in readers]
     finally:
         for reader in readers:
             reader.kill()
@@ -257,13 +258,32 @@ def test_what_cannot_be_published_is_told_and_nothing_changes(warehouse: Path, s
 
 
 @pytest.mark.parametrize("arguments", [["build"], ["load", "users.csv"], ["publish"], ["promote", "test", "1"]])
-def test_a_published_file_is_no_warehouse(warehouse: Path, arguments: list[str]) -> None:
-    file = published(warehouse).file
+def test_a_published_file_is_no_warehouse(file: Path, arguments: list[str]) -> None:
     before = file.read_bytes()
     result = call(*arguments, "--warehouse", file)
     assert result.exit_code in (1, 2)
     assert "published file" in result.stderr or "no trained prediction" in result.stderr
     assert file.read_bytes() == before
+
+
+def test_a_build_publishes_unless_told_otherwise_and_records_what_is_personal(
+    warehouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "events.csv").write_text("user_id,event_type,occurred_at\nu,view,2025-01-01\n", "utf-8")
+    order = ["build", "--select", "contract__events", "--data", "log", "--no-tests", "--warehouse", warehouse]
+    file = warehouse.with_name("shop_published.duckdb")
+    for told in (["--no-publish"], ["--vars", "{publish: false}"]):
+        assert call(*order, *told).exit_code == 0
+        assert not file.exists()
+    done = call(*order, "--vars", "{personal: [gender]}")
+    assert done.exit_code == 0, done.output
+    assert rows(file, "select tables[1].table_name, personal from _published") == [("examples__test", "drop")]
+    said = "select json_extract_string(node, '$.personal.{}') from foretable.manifest where node->>'name' = '{}'"
+    assert rows(warehouse, said.format("income_band", "mart__users")) == [("true",)]
+    assert rows(warehouse, said.format("gender", "features__user")) == [("true",)]
+    assert rows(warehouse, said.format("income_band", "features__user")) == [(None,)]
 
 
 def test_plain_dbt_refuses_to_build_into_a_published_file(warehouse: Path, tmp_path: Path) -> None:
@@ -275,7 +295,7 @@ def test_plain_dbt_refuses_to_build_into_a_published_file(warehouse: Path, tmp_p
 
 
 REFUSED = {
-    "create table x as select 1": "read-only|refused",
+    "create table x as select 1": "refused",
     "insert into pred__test select * from pred__test": "refused",
     "update pred__test set score = 1": "refused",
     "drop table pred__test": "refused",
@@ -301,25 +321,27 @@ REFUSED = {
 }
 
 
+@pytest.fixture(scope="module")
+def file(filled: Path) -> Path:
+    """Published once. Read it only."""
+    return published(filled).file
+
+
 @pytest.mark.parametrize("sql", REFUSED)
-def test_sql_of_a_published_file_cannot_leave_it(warehouse: Path, monkeypatch: pytest.MonkeyPatch, sql: str) -> None:
-    file = published_once(warehouse)
-    monkeypatch.chdir(warehouse.parent)
+def test_sql_of_a_published_file_cannot_leave_it(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sql: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     Path("users.csv").write_text("user_id\nu\n")
     before = file.read_bytes()
     result = call("sql", sql, "--file", file)
     assert result.exit_code == 1, result.output
     assert any(word in result.stderr for word in REFUSED[sql].split("|")), result.stderr
     assert file.read_bytes() == before
-    assert names(Path.cwd()) == {"shop.duckdb", "users.csv", "published.duckdb", "state"}
+    assert names(tmp_path) == {"users.csv"}
 
 
-def published_once(warehouse: Path) -> Path:
-    return published(warehouse).file
-
-
-def test_a_published_file_is_asked_by_selects_and_by_what_shows_a_plan(warehouse: Path) -> None:
-    file = published(warehouse).file
+def test_a_published_file_is_asked_by_selects_and_by_what_shows_a_plan(file: Path) -> None:
     best = "select max(scores.test(e)) as best from examples__test as e"
     shown = ("describe mart__users", "show tables", "summarize mart__users", "explain from mart__users")
     for sql in (best, "from mart__users", *shown):

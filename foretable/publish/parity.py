@@ -53,7 +53,10 @@ def _forms(one: Serving) -> dict[tuple[str, bool], str]:
     rows = f"{WAREHOUSE}.{one.examples.sql} as {ROWS}"
     return {
         (one.prediction, False): f"select score_rank, {name}({ROWS}) as score from {rows} join {ranked} where {newest}",
-        (f"{one.prediction}_of", False): f"select score_rank, {of}({entity}) as score from {one.scores.sql}",
+        (
+            f"{one.prediction}_of",
+            False,
+        ): f"select score_rank, {of}({ROWS}.{entity}) as score from {one.scores.sql} as {ROWS}",
         (f"{one.prediction}_table", True): (
             f"select score_rank, {ROWS}.score from {table}('{WAREHOUSE}.{one.examples.schema}.{one.examples.name}') "
             f"as {ROWS} join {ranked} where {newest}"

@@ -154,7 +154,7 @@ def exported_tables(con: duckdb.DuckDBPyConnection) -> list[Relation]:
 
 def _table(con: duckdb.DuckDBPyConnection, relation: Relation, personal: Personal) -> Published:
     hidden = personal.columns_of(relation.name)
-    kinds = {row[0]: row[1] for row in con.execute(f"describe {relation.sql}").fetchall()}
+    kinds = _columns(con, relation)
     kept, dropped = [], []
     for column, kind in kinds.items():
         expression = personal.expression(column, hidden)
@@ -171,14 +171,27 @@ def _table(con: duckdb.DuckDBPyConnection, relation: Relation, personal: Persona
 def _newest_rows(con: duckdb.DuckDBPyConnection, one: Serving, personal: Personal) -> Published:
     hidden = personal.columns_of(one.scores.name)
     features = frozenset(name.casefold() for name in one.schema.names)
-    columns = [row[0] for row in con.execute(f"describe {one.examples.sql}").fetchall()]
-    expressions = {column: personal.expression(column, hidden, features) for column in columns}
+    expressions = {column: personal.expression(column, hidden, features) for column in _columns(con, one.examples)}
     kept = [expression for expression in expressions.values() if expression is not None]
     dropped = tuple(column for column, expression in expressions.items() if expression is None)
     as_of = identifier(one.schema.as_of)
     where = f"{as_of} = timestamp '{one.newest}'"
     select = f"select {', '.join(kept)} from {one.examples.sql} where {where}"
     return Published(one.examples, select, dropped, tuple(name for name in dropped if name.casefold() in features))
+
+
+def _columns(con: duckdb.DuckDBPyConnection, relation: Relation) -> dict[str, str]:
+    """The columns with their types; raises PublishError on a view that needs what is not in the file."""
+    import duckdb
+
+    try:
+        return {row[0]: row[1] for row in con.execute(f"describe {relation.sql}").fetchall()}
+    except duckdb.Error as error:
+        said = str(error).split("\n")[0]
+        raise PublishError(
+            f"{relation} cannot be read without Python or the files it was built from ({said}); make it a table, or say "
+            "`publish: false` in its meta"
+        ) from None
 
 
 def _said(manifest: Manifest | None) -> dict[str, bool]:
