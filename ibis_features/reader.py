@@ -27,7 +27,7 @@ def open_shut(path: str | Path) -> duckdb.DuckDBPyConnection:
     """A read-only connection on which no SQL reads or writes another file, attaches, loads an extension or changes a
     setting: what strangers may ask a published file through.
     """
-    shut = {
+    shut: dict[str, str | bool | int | float | list[str]] = {
         "enable_external_access": "false",
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",

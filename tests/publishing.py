@@ -9,11 +9,11 @@ from foretable.publish.publishing import Publication, publish
 from tests.predicting import fixed, predict
 
 
-def fill(warehouse: Path, **config: Any) -> None:
+def fill(warehouse: Path) -> None:
     """A prediction of trees, a mart over its scores, and a monitoring view over what a publish leaves behind."""
     with duckdb.connect(str(warehouse)) as con:
         con.execute("select setseed(0.5)")
-        assert predict(con, fixed(con), **{"params": {"n_estimators": 3}, "reasons": 2, **config}) is None
+        assert predict(con, fixed(con), promote="always", reasons=3) is None
         con.execute("create table number as select 1 as n")
         con.execute(
             "create view mart__users as select user_id, score, kind, n "

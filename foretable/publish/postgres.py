@@ -113,8 +113,8 @@ def _replace_all(source: duckdb.DuckDBPyConnection, target: psycopg.Connection, 
     for name in sorted(ours & there):
         target.execute(sql.SQL("drop table {}").format(sql.Identifier(schema, name)))
     for place, table in enumerate(tables):
-        new, name = sql.Identifier(schema, _new(place)), sql.Identifier(table.name)
-        target.execute(sql.SQL("alter table {} rename to {}").format(new, name))
+        renamed = sql.SQL("alter table {} rename to {}")
+        target.execute(renamed.format(sql.Identifier(schema, _new(place)), sql.Identifier(table.name)))
         for grantee, privilege in grants.get(table.name, ()):
             who = sql.Identifier(grantee) if grantee else sql.SQL("public")
             target.execute(

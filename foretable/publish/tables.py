@@ -89,9 +89,10 @@ def serving_of(con: duckdb.DuckDBPyConnection) -> list[Serving]:
         """
     ).fetchall()
     found = []
+    there = set(relations_of(con))
     for prediction, version, model, schema, target, examples in rows:
-        scores, read = (_relation(name) for name in (target, examples))
-        if {scores, read} <= set(relations_of(con)):
+        scores, read = _relation(target), _relation(examples)
+        if {scores, read} <= there:
             keys = FeatureSchema.from_json(json.loads(schema))
             newest = con.execute(f"select max({identifier(keys.as_of)})::timestamp from {scores.sql}").fetchone()
             if newest and newest[0]:
@@ -189,8 +190,8 @@ def _columns(con: duckdb.DuckDBPyConnection, relation: Relation) -> dict[str, st
     except duckdb.Error as error:
         said = str(error).split("\n")[0]
         raise PublishError(
-            f"{relation} cannot be read without Python or the files it was built from ({said}); make it a table, or say "
-            "`publish: false` in its meta"
+            f"{relation} cannot be read without Python or the files it was built from ({said}); make it a table, or "
+            "say `publish: false` in its meta"
         ) from None
 
 
@@ -200,9 +201,9 @@ def _said(manifest: Manifest | None) -> dict[str, bool]:
     return {str(node.get("alias") or node["name"]): bool(node["publish"]) for node in nodes if "publish" in node}
 
 
-def _relation(name: str | None) -> Relation | None:
-    """Of a quoted SQL name without a catalog; versions of older releases have none."""
+def _relation(name: str | None) -> Relation:
+    """Of a quoted SQL name without a catalog; versions of older releases have none, and then it is no relation."""
     if name is None:
-        return None
+        return Relation("", "")
     table = exp.to_table(name, dialect="duckdb")
     return Relation(table.db or "main", table.name)
