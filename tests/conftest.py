@@ -12,7 +12,6 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.postgres import server  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
 DBT_PROJECT = ROOT / "dbt_project"

@@ -1,4 +1,4 @@
-"""A Postgres server of the tests' own, on a free port of this machine."""
+"""A Postgres of our own for the tests that read one or write into one."""
 
 import os
 import pwd
@@ -6,12 +6,22 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
+import psycopg
 import pytest
 
 PASSWORD = "pass/w@rd +x"
+
+
+def _binaries() -> Path | None:
+    """Where initdb and postgres lie: on the path, or where Debian puts them."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    on_path = shutil.which("initdb")
+    return found[-1].parent if found else Path(on_path).parent if on_path else None
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +60,22 @@ def _as_user(folder: Path) -> list[str]:
     return ["setpriv", f"--reuid={user}", f"--regid={pwd.getpwnam(user).pw_gid}", "--clear-groups"]
 
 
-def _binaries() -> Path | None:
-    """Where initdb and postgres lie: on the path, or where Debian puts them."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    on_path = shutil.which("initdb")
-    return found[-1].parent if found else Path(on_path).parent if on_path else None
+Execute = Callable[..., Any]
+
+
+@pytest.fixture
+def execute(server: str) -> Iterator[Execute]:
+    """Run SQL in an empty database named shop."""
+    address = f"postgresql://owner:{quote(PASSWORD, safe='')}@{server}"
+    with psycopg.connect(f"{address}/postgres", autocommit=True) as con:
+        con.execute("drop database if exists shop with (force)")
+        con.execute("create database shop")
+    with psycopg.connect(f"{address}/shop", autocommit=True) as con:
+        yield con.execute
+
+
+@pytest.fixture
+def source(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The connection string as a user types it."""
+    monkeypatch.setenv("SHOP_PASSWORD", PASSWORD)
+    return f"postgresql://owner:${{SHOP_PASSWORD}}@{server}/shop"

@@ -4,40 +4,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 pytest.importorskip("psycopg", reason="loading from Postgres needs the extra 'load'")
 
-import psycopg
-
 from tests.conftest import ROOT
 from tests.loading import everything, fails, load, loaded, rows
-from tests.postgres import PASSWORD
+from tests.postgres import PASSWORD, Execute, execute, server, source
 
-Execute = Callable[..., Any]
-
-
-@pytest.fixture
-def execute(server: str) -> Iterator[Execute]:
-    """Run SQL in an empty database named shop."""
-    address = f"postgresql://owner:{quote(PASSWORD, safe='')}@{server}"
-    with psycopg.connect(f"{address}/postgres", autocommit=True) as con:
-        con.execute("drop database if exists shop with (force)")
-        con.execute("create database shop")
-    with psycopg.connect(f"{address}/shop", autocommit=True) as con:
-        yield con.execute
-
-
-@pytest.fixture
-def source(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The connection string as a user types it."""
-    monkeypatch.setenv("SHOP_PASSWORD", PASSWORD)
-    return f"postgresql://owner:${{SHOP_PASSWORD}}@{server}/shop"
+__all__ = ["execute", "server", "source"]
+"""The fixtures."""
 
 
 @pytest.fixture

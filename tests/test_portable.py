@@ -33,7 +33,7 @@ from models_ml.registry import active_model, read_artifact
 from models_ml.trainer import FittedModel
 from models_ml.trees import TreesModel
 from tests.conftest import ROOT
-from tests.postgres import PASSWORD
+from tests.postgres import PASSWORD, server  # noqa: F401
 from tests.predicting import predict
 from udfs.portable import DIALECTS, compile_select, dialects
 
