@@ -17,6 +17,7 @@ from foretable.lifecycle import compare, promote, retire, rollback, shadow, vers
 from foretable.load.command import load
 from foretable.reading import predictions, sql
 from foretable.report import report
+from foretable.serving.command import serve
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -274,7 +275,10 @@ def init(folder: Path, name: str | None) -> None:
     )
 
 
-for command in (load, features, sql, predictions, report, versions, promote, rollback, compare, shadow, retire, export):
+for command in (
+    *(load, features, sql, predictions, report, serve),
+    *(versions, promote, rollback, compare, shadow, retire, export),
+):
     main.add_command(command)
 
 
