@@ -18,6 +18,7 @@ from foretable.load.command import load
 from foretable.reading import predictions, sql
 from foretable.report import report
 from foretable.serving.command import serve
+from foretable.ui.command import ui
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -276,7 +277,7 @@ def init(folder: Path, name: str | None) -> None:
 
 
 for command in (
-    *(load, features, sql, predictions, report, serve),
+    *(load, features, sql, predictions, report, serve, ui),
     *(versions, promote, rollback, compare, shadow, retire, export),
 ):
     main.add_command(command)

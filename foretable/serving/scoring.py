@@ -63,6 +63,29 @@ class ScoringFile:
         )
         return self._one(sql) or {}
 
+    def ranked(self, name: str, *, containing: str, low: float, high: float, most: int) -> list[Row]:
+        """The highest scores from `low` to `high` of entities whose text has `containing` in it, without reasons."""
+        offer = self.offer(name)
+        columns = ", ".join(quoted(column) for column in offer.columns if column != "reasons")
+        return self._all(
+            f"select {columns} from {offer.table} where contains({quoted(offer.entity)}::varchar, ?) "
+            f"and score between ? and ? order by score desc, {quoted(offer.entity)} limit {most:d}",
+            [containing, low, high],
+        )
+
+    def values(self, name: str, feature: str, most: int) -> list[Any]:
+        """The most frequent values of a feature among the rows of the file, missing ones left out."""
+        offer = self.offer(name)
+        _check_known(offer, {feature: None})
+        if offer.rows is None:
+            return []
+        column = quoted(feature)
+        rows = self._all(
+            f"select {column} as value from {offer.rows} where {column} is not null group by {column} "
+            f"order by count(*) desc, {column} limit {most:d}"
+        )
+        return [row["value"] for row in rows]
+
     def score(self, name: str, entity: object) -> Row:
         """The entity's row of the table of scores, without reasons; raises NotFoundError where there is none."""
         offer = self.offer(name)
@@ -155,10 +178,14 @@ class ScoringFile:
         return None
 
     def _one(self, sql: str, values: list[Any] | None = None) -> Row | None:
+        rows = self._all(sql, values)
+        return rows[0] if rows else None
+
+    def _all(self, sql: str, values: list[Any] | None = None) -> list[Row]:
         with self._lock:
-            found = self._con.execute(sql, values or []).fetchone()
+            found = self._con.execute(sql, values or []).fetchall()
             names = [column[0] for column in self._con.description or []]
-        return None if found is None else {name: json_value(v) for name, v in zip(names, found, strict=True)}
+        return [{name: json_value(value) for name, value in zip(names, row, strict=True)} for row in found]
 
 
 def _check_macro(offer: Offer) -> None:
