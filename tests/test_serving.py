@@ -20,6 +20,9 @@ import requests
 from click.testing import CliRunner
 
 from foretable.cli import main
+from foretable.serving.offers import read_offers
+from foretable.serving.scoring import ScoringFile
+from ibis_features import ConfigError, ExamplesError
 from tests.predicting import fixed, predict
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: pip install 'foretable[serve]'")
@@ -173,6 +176,9 @@ def test_the_reasons_are_those_beside_the_score(server: Server, truth: dict[str,
         ("/score/test", {"features": {"heat": "hot", "noise": 1, "kind": "c1"}}, 422, "'heat' is 'hot', which is no"),
         ("/score/test", {}, 400, "give either `features`, or `entity`"),
         ("/score/test", {"features": {}, "changes": {}}, 400, "`changes` go with an `entity`"),
+        ("/score/test", {"features": {"heat": 10**400, "noise": 1, "kind": "c1"}}, 422, "'heat' is 1000"),
+        ("/score/test", {"features": {"heat": 1, "noise": 1, "kind": "\ud800"}}, 422, "'kind' is '"),
+        ("/score/test", {"entity": True}, 422, "/openapi.json says what is expected"),
         ("/score/test", {"user": "u1"}, 422, "/openapi.json says what is expected"),
         ("/explain/test", {"entity": "u1"}, 404, "with reasons=3 in the prediction's config"),
         ("/nowhere", {}, 404, "/openapi.json lists the paths"),
@@ -205,6 +211,54 @@ def test_without_the_token_nothing_is_told(server: Server, headers: dict[str, st
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"] == "Bearer"
         assert "Authorization: Bearer TOKEN" in answer.json()["error"]
+
+
+def test_an_offer_is_read_from_the_catalog_whatever_form_its_macro_has() -> None:
+    scores = "1 as version, 0.5 as score, timestamp '2025-01-01' as as_of, timestamp '2025-01-01' as scored_at"
+    with duckdb.connect() as con:
+        con.execute(
+            f"create schema scores; create schema other; create table pred__one as select 'u' as user_id, {scores}"
+        )
+        con.execute(
+            "create table examples__one as select 'u' as user_id, timestamp '2025-01-01' as as_of, 1 as \"a 'b\""
+        )
+        con.execute(
+            """create macro scores.one("row") as (select x from (select struct_extract("row", 'a ''b') as x))"""
+        )
+        con.execute(f"create table pred__two as select 'u' as user_id, {scores}")
+        con.execute(
+            'create macro scores.two("row" := null, row_ := null, heat := null) as '
+            "coalesce(heat, struct_extract(row_, 'heat')) + coalesce(\"row\", struct_extract(row_, 'row'))"
+        )
+        con.execute("create macro scores.explain_two(given) as [struct_extract(given, 'heat')]")
+        con.execute("create table pred__notes as select 'hello' as note")
+        one, two = read_offers(con).values()
+        assert (one.name, dict(one.features), one.left_out, one.rows) == (
+            *("one", {"a 'b": "INTEGER"}, ()),
+            '"main"."examples__one"',
+        )
+        assert (list(two.features), two.left_out, two.rows) == (["row", "heat"], ("row", "heat"), None)
+        assert (one.explainer, two.explainer) == (None, '"scores"."explain_two"')
+        con.execute(f"create table other.pred__one as select 'u' as user_id, {scores}")
+        with pytest.raises(ConfigError, match="two tables pred__one"):
+            read_offers(con)
+
+
+def test_a_row_whose_features_were_left_out_of_the_file_is_scored_once_they_are_given(
+    built: Path, tmp_path: Path
+) -> None:
+    published = Path(shutil.copy(built.with_name("truth.duckdb"), tmp_path / "published.duckdb"))
+    with duckdb.connect(str(published)) as con:
+        con.execute("alter table examples__test drop column kind")
+        expected = con.execute(
+            "select scores.test(heat := heat, noise := noise, kind := 'c1') from examples__test "
+            "inner join pred__test using (user_id, as_of) where user_id = 'u1'"
+        ).fetchone()
+    file = ScoringFile(published)
+    with pytest.raises(ExamplesError, match="leaves out kind of 'test'; give each in `changes`"):
+        file.features("test", "u1")
+    assert (file.score_row("test", file.features("test", "u1", {"kind": "c1"}))["score"],) == expected
+    file.close()
 
 
 # SQL

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -21,7 +21,7 @@ from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 from starlette.exceptions import HTTPException
 
 from foretable.sentences import plain_exception
@@ -123,7 +123,7 @@ class Asked(BaseModel):
         json_schema_extra={"examples": [{"entity": "u001", "changes": {"cart_count_7d": 3}}]},
     )
     features: dict[str, Any] | None = None
-    entity: str | int | None = None
+    entity: StrictStr | StrictInt | None = None
     changes: dict[str, Any] | None = None
 
 
@@ -236,7 +236,7 @@ def _add_routes(app: FastAPI, settings: Settings) -> None:
         running: asyncio.Semaphore = request.app.state.queries
         if running.locked():
             sentence = f"{settings.queries} queries run already; ask again in a second"
-            return JSONResponse({"error": sentence}, HTTPStatus.TOO_MANY_REQUESTS, {"Retry-After": "1"})
+            return _refusal(sentence, HTTPStatus.TOO_MANY_REQUESTS, {"Retry-After": "1"})
         async with running:
             answer = await asyncio.to_thread(strangers.ask, settings.path, question.sql, settings.limits)
         return Response(answer.body, answer.status, media_type="application/json")
@@ -256,8 +256,7 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
-    sentence = f"{place}: {first['msg']}; /openapi.json says what is expected"
-    return JSONResponse({"error": sentence}, HTTPStatus.UNPROCESSABLE_ENTITY)
+    return _refusal(f"{place}: {first['msg']}; /openapi.json says what is expected", HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
@@ -265,14 +264,19 @@ async def _on_http(request: Request, error: Exception) -> Response:
     sentence = error.detail
     if error.status_code in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
         sentence = f"{sentence}; /openapi.json lists the paths and methods"
-    return JSONResponse({"error": sentence}, error.status_code, error.headers)
+    return _refusal(sentence, error.status_code, error.headers)
 
 
 async def _on_refusal(request: Request, error: Exception) -> Response:
     status = HTTPStatus.NOT_FOUND if isinstance(error, NotFoundError) else HTTPStatus.UNPROCESSABLE_ENTITY
-    return JSONResponse({"error": plain_exception(error)}, status)
+    return _refusal(plain_exception(error), status)
 
 
 async def _on_fault(request: Request, error: Exception) -> Response:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return JSONResponse({"error": "the server failed; its log says why"}, HTTPStatus.INTERNAL_SERVER_ERROR)
+    return _refusal("the server failed; its log says why", HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _refusal(sentence: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    """What a client has sent may be no Unicode, and stand in the sentence."""
+    return JSONResponse({"error": sentence.encode(errors="replace").decode()}, status, headers)

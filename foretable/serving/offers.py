@@ -17,16 +17,18 @@ from ibis_features.errors import ConfigError
 from ibis_features.tables import quoted
 
 PREFIX = "pred__"
-ROWS = ("latest__", "examples__")
-"""Tables of the rows to score: those of the newest snapshot in a published file, else all examples of a warehouse."""
+ROWS = "examples__"
+"""The rows that predictions read: all of them in a warehouse, those of the newest snapshot in a published file."""
 SCHEMA = "scores"
+_EXTRACTED = re.compile(r"struct_extract\(\S+, '((?:[^']|'')*)'\)")
 
 
 @dataclass(frozen=True)
 class Offer:
     """One prediction. Relations and functions are quoted SQL names; None where the file has no such thing.
 
-    features: what the macro takes, name to SQL type, in its order.
+    features: what the macro takes, name to SQL type, in its order. left_out: those that the rows of the file lack, as
+    a published file leaves out what is personal.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Offer:
     macro: str | None
     explainer: str | None
     features: Mapping[str, str]
+    left_out: tuple[str, ...]
 
     @property
     def has_reasons(self) -> bool:
@@ -60,8 +63,8 @@ def read_offers(con: duckdb.DuckDBPyConnection) -> dict[str, Offer]:
             continue  # a table that is only named like one of scores
         names = tuple(columns)
         entity, as_of = names[0], names[names.index("scored_at") - 1]
-        rows = next((key for prefix in ROWS for key in tables if key[1] == prefix + name), None)
-        arguments = macros.get(name)
+        rows = next((key for key in tables if key[1] == ROWS + name), None)
+        taken = macros.get(name, ())
         types = tables[rows] if rows else {}
         offers[name] = Offer(
             name=name,
@@ -71,9 +74,10 @@ def read_offers(con: duckdb.DuckDBPyConnection) -> dict[str, Offer]:
             as_of=as_of,
             columns=names,
             rows=_relation(*rows) if rows else None,
-            macro=_relation(SCHEMA, name) if arguments else None,
+            macro=_relation(SCHEMA, name) if taken else None,
             explainer=_relation(SCHEMA, f"explain_{name}") if f"explain_{name}" in macros else None,
-            features={feature: types.get(feature, "VARCHAR") for feature in arguments or ()},
+            features={feature: types.get(feature, "VARCHAR") for feature in taken},
+            left_out=tuple(feature for feature in taken if feature not in types),
         )
     return offers
 
@@ -90,30 +94,23 @@ def _tables(con: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], dict[str, s
 
 
 def _macros(con: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, ...]]:
-    """The scalar macros of the schema of scores with the features that they take.
+    """The scalar macros of the schema of scores, with the features that they take.
 
-    A macro takes a row, or the features one by one; that of a single feature has the row form alone, whose text names
-    the feature.
+    A macro takes a row, the features one by one, or both. Those of a row are what its text extracts from it.
     """
-    found: dict[str, tuple[str, ...]] = {}
-    for name, parameters, definition in con.execute(
+    parameters: dict[str, tuple[str, ...]] = {}
+    extracted: dict[str, set[str]] = {}
+    for name, given, text in con.execute(
         "select function_name, parameters, macro_definition from duckdb_functions() "
         "where database_name = current_database() and schema_name = ? and function_type = 'macro'",
         [SCHEMA],
     ).fetchall():
-        named = tuple(parameters)
-        if named == ("row",):
-            named = tuple(dict.fromkeys(_unquoted(text) for text in re.findall(_ROW_FEATURE, definition)))
-        if len(named) >= len(found.get(name, ())):
-            found[name] = named
-    return found
-
-
-_ROW_FEATURE = r"struct_extract\(\S+, '((?:[^']|'')*)'\)"
-
-
-def _unquoted(text: str) -> str:
-    return text.replace("''", "'")
+        parameters[name] = max(parameters.get(name, ()), tuple(given), key=len)
+        extracted.setdefault(name, set()).update(found.replace("''", "'") for found in _EXTRACTED.findall(text))
+    return {
+        name: tuple(one for one in given if one in extracted[name]) or tuple(sorted(extracted[name]))
+        for name, given in parameters.items()
+    }
 
 
 def _relation(schema: str, name: str) -> str:

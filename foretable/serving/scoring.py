@@ -107,8 +107,14 @@ class ScoringFile:
         _check_macro(offer)
         if offer.rows is None:
             raise NotFoundError(f"the file holds no rows of '{name}' to change; give all features in `features`")
-        _check_known(offer, changes or {})
-        listed = ", ".join(f"scored_rows.{quoted(feature)}" for feature in offer.features)
+        changes = changes or {}
+        _check_known(offer, changes)
+        if left_out := [feature for feature in offer.left_out if feature not in changes]:
+            raise ExamplesError(
+                f"the file leaves out {_listed(left_out)} of '{name}'; give each in `changes`, null where it is not known"
+            )
+        kept = [feature for feature in offer.features if feature not in offer.left_out]
+        listed = ", ".join(f"scored_rows.{quoted(feature)}" for feature in kept) or "1"
         row = self._one(
             f"select {listed} from {offer.rows} as scored_rows inner join {offer.table} as scores "
             f"on scored_rows.{quoted(offer.entity)} = scores.{quoted(offer.entity)} "
@@ -118,7 +124,7 @@ class ScoringFile:
         )
         if row is None:
             raise NotFoundError(_unknown(offer, entity))
-        return {**row, **(changes or {})}
+        return {feature: changes.get(feature, row.get(feature)) for feature in offer.features}
 
     def score_row(self, name: str, features: Mapping[str, Any]) -> Row:
         """What the macro says of a row, all of whose features are given; None is a missing value."""
@@ -163,8 +169,10 @@ class ScoringFile:
         row = [features[feature] for feature in offer.features]
         try:
             found = self._one(f"select {function}(given) as answer from (select {values}) as given", row)
-        except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException) as error:
-            raise ExamplesError(self._unreadable(offer, features) or str(error)) from None
+        except (duckdb.Error, RuntimeError) as error:  # RuntimeError: text that is no Unicode
+            if sentence := self._unreadable(offer, features):
+                raise ExamplesError(sentence) from error
+            raise
         assert found is not None
         return found["answer"]
 
@@ -173,7 +181,7 @@ class ScoringFile:
         for feature, kind in offer.features.items():
             try:
                 self._one(f"select ?::{kind} as given", [features[feature]])
-            except duckdb.Error:
+            except (duckdb.Error, RuntimeError):
                 return f"the feature '{feature}' is {features[feature]!r}, which is no {kind}; give it as one, or null"
         return None
 

@@ -21,13 +21,11 @@ import duckdb
 
 from foretable.query import json_value, run_query, some_rows
 from foretable.sentences import plain_exception
-from ibis_features.reader import open_reader
 
 MEBIBYTE = 2**20
 OPEN = b"open"
 """What a process says once it has the file open: from then on the query's seconds count."""
 CONFINED = {
-    "access_mode": "read_only",
     "allow_community_extensions": "false",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -108,7 +106,7 @@ def _answer(sending: Connection, path: str, sql: str, limits: Limits) -> None:
     _bound(limits)
     config = {**CONFINED, "memory_limit": f"{limits.memory_mib} MiB", "threads": "1"}
     try:
-        with closing(open_reader(path, config)) as con:
+        with closing(duckdb.connect(path, read_only=True, config=config)) as con:
             sending.send_bytes(OPEN)
             answer = _rows(con, sql, limits)
     except (MemoryError, duckdb.OutOfMemoryException):

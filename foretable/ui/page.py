@@ -96,7 +96,7 @@ def show_entity(file: ScoringFile, offer: Offer, entity: object) -> None:
         st.info(str(error))
     st.subheader("What if")
     try:
-        features = file.features(offer.name, entity)
+        features = file.features(offer.name, entity, dict.fromkeys(offer.left_out))
     except ForetableError as error:
         st.info(str(error))
         return
@@ -107,6 +107,8 @@ def show_entity(file: ScoringFile, offer: Offer, entity: object) -> None:
     after = file.score_row(offer.name, {**features, feature: value})["score"]
     st.metric("Score", f"{after:.4f}", f"{after - before:+.4f}" if after != before else None, delta_color="off")
     st.caption("What the model says of the changed row, not what a change in the world would bring about.")
+    if offer.left_out:
+        st.caption(f"The file leaves out {', '.join(offer.left_out)}: both scores take them for missing.")
 
 
 def show_reasons(reasons: list[Mapping[str, Any]]) -> None:
