@@ -23,7 +23,7 @@ from foretable.cli import main
 from foretable.serving.offers import read_offers
 from foretable.serving.scoring import ScoringFile
 from ibis_features import ConfigError, ExamplesError
-from tests.predicting import fixed, predict
+from tests.published import write_published
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: pip install 'foretable[serve]'")
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'foretable[serve]'")
@@ -87,18 +87,8 @@ def until(holds: Callable[[], bool], *, seconds: float = 60) -> None:
 
 
 @pytest.fixture(scope="module")
-def built(stateful: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A warehouse with a prediction whose trees are a macro in the file, and that has reasons."""
-    warehouse = Path(shutil.copy(stateful, tmp_path_factory.mktemp("built") / "shop.duckdb"))
-    with duckdb.connect(str(warehouse)) as con:
-        con.execute("select setseed(0.5)")
-        assert predict(con, fixed(con), reasons=2) is None
-        con.execute(
-            "create table pred__numbers as "
-            "select 7 as shop, version, 0.5::float as score, * exclude (user_id, version, score, reasons) "
-            "from pred__test limit 1"
-        )
-    return warehouse
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_published(tmp_path_factory.mktemp("built") / "shop.duckdb")
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +116,7 @@ def truth(built: Path) -> dict[str, dict[str, Any]]:
 
 def test_it_lists_what_the_file_offers(server: Server) -> None:
     numbers, test = server.get("/predictions").json()
-    assert (test["prediction"], test["entity"], test["row_count"], test["version"]) == ("test", "user_id", 120, 1)
+    assert (test["prediction"], test["entity"], test["row_count"], test["version"]) == ("test", "user_id", 120, 3)
     assert test["as_of"].startswith("2025-05-31")
     assert [feature["name"] for feature in test["features"]] == ["heat", "noise", "kind"]
     assert test["can_score_rows"]
@@ -223,7 +213,7 @@ def test_an_offer_is_read_from_the_catalog_whatever_form_its_macro_has() -> None
             "create table examples__one as select 'u' as user_id, timestamp '2025-01-01' as as_of, 1 as \"a 'b\""
         )
         con.execute(
-            """create macro scores.one("row") as (select x from (select struct_extract("row", 'a ''b') as x))"""
+            """create macro scores.one("row") as (select x from (select struct_extract("row", 'a ''b') as x) as y)"""
         )
         con.execute(f"create table pred__two as select 'u' as user_id, {scores}")
         con.execute(
@@ -279,22 +269,22 @@ def test_sql_reads_tables_and_macros_and_says_where_there_is_more(server: Server
 
 
 HARMFUL = {
-    "insert": "insert into fixed select * from fixed",
-    "insert under a with": "with x as (select * from fixed) insert into fixed from x",
-    "update": "update fixed set heat = 0",
-    "delete": "delete from fixed",
-    "drop": "drop table fixed",
+    "insert": "insert into examples__test select * from examples__test",
+    "insert under a with": "with x as (select * from examples__test) insert into examples__test from x",
+    "update": "update examples__test set heat = 0",
+    "delete": "delete from examples__test",
+    "drop": "drop table examples__test",
     "create": "create table mine as select 1",
     "create a temporary table": "create temp table mine as select 1",
     "create a macro": "create temp macro mine() as 1",
-    "delete under an explain": "explain analyze delete from fixed",
-    "query writes": "from query('delete from fixed')",
+    "delete under an explain": "explain analyze delete from examples__test",
+    "query writes": "from query('delete from examples__test')",
     "attach": "attach 'other.duckdb' as other",
     "attach in memory": "attach ':memory:' as other",
     "detach": "detach shop",
-    "copy out": "copy fixed to 'FOLDER/out.csv'",
+    "copy out": "copy examples__test to 'FOLDER/out.csv'",
     "copy a query out": "copy (select 1) to 'FOLDER/out.parquet'",
-    "copy in": "copy fixed from 'FOLDER/secret.csv'",
+    "copy in": "copy examples__test from 'FOLDER/secret.csv'",
     "export": "export database 'FOLDER/export'",
     "import": "import database 'FOLDER/export'",
     "read csv": "from read_csv('FOLDER/secret.csv')",
@@ -319,8 +309,8 @@ HARMFUL = {
     "prepare": "prepare mine as select 1",
     "transaction": "begin",
     "checkpoint": "checkpoint",
-    "two statements": "select 1; drop table fixed",
-    "out of the brackets": "select 1) as rows_asked_for; drop table fixed; select (1",
+    "two statements": "select 1; drop table examples__test",
+    "out of the brackets": "select 1) as rows_asked_for; drop table examples__test; select (1",
     "a variable of Python": "from names",
     "no statement": "  -- nothing",
 }
@@ -336,7 +326,7 @@ def test_sql_that_could_do_harm_is_refused(server: Server, built: Path, name: st
     assert list(answer.json()) == ["error"]
     assert "hidden" not in answer.text
     assert sorted(path.name for path in folder.iterdir()) == before
-    assert server.rows("select count(*) as n from fixed") == [{"n": 720}]
+    assert server.rows("select count(*) as n from examples__test") == [{"n": 120}]
 
 
 @pytest.mark.parametrize(

@@ -17,19 +17,14 @@ from click.testing import CliRunner
 
 from foretable.cli import main
 from foretable.ui import page
-from tests.predicting import fixed, predict
+from tests.published import write_published
 
 testing = pytest.importorskip("streamlit.testing.v1", reason="streamlit is not installed: pip install 'foretable[ui]'")
 
 
 @pytest.fixture(scope="module")
-def built(stateful: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    warehouse = Path(shutil.copy(stateful, tmp_path_factory.mktemp("built") / "shop.duckdb"))
-    with duckdb.connect(str(warehouse)) as con:
-        con.execute("select setseed(0.5)")
-        assert predict(con, fixed(con), reasons=3) is None
-        con.execute("create table pred__bare as select * exclude (reasons) from pred__test")
-    return warehouse
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_published(tmp_path_factory.mktemp("built") / "shop.duckdb")
 
 
 def answer(file: Path, sql: str, *values: object) -> Any:
@@ -81,7 +76,7 @@ def test_a_changed_feature_gets_the_score_that_the_macro_gives(shown: Any, built
     [(before, after)] = answer(
         built,
         "select scores.test(given), scores.test(struct_update(given, heat := 0.25)) "
-        "from examples__test as given where user_id = ? and as_of = (select max(as_of) from examples__test)",
+        "from examples__test as given where user_id = ?",
         user,
     )
     metric = shown.metric[-1]
@@ -93,11 +88,10 @@ def test_a_changed_feature_gets_the_score_that_the_macro_gives(shown: Any, built
 
 
 def test_a_prediction_without_macro_and_reasons_says_so(shown: Any) -> None:
-    shown.selectbox("prediction").select("bare").run()
+    shown.selectbox("prediction").select("numbers").run()
     assert not shown.exception
-    assert [info.value for info in shown.info] == [
-        "the file holds no function that scores rows of 'bare'; ask for the score of an entity"
-    ] * 2
+    said = "the file holds no function that scores rows of 'numbers'; ask for the score of an entity"
+    assert [info.value for info in shown.info] == [said, said]
 
 
 def test_a_file_that_is_none_is_one_line(tmp_path: Path) -> None:
@@ -178,12 +172,12 @@ def test_a_click_in_a_browser_moves_the_score_and_runs_sql(served: str, built: P
     choice = browser.find_element(By.CSS_SELECTOR, "[data-testid=stSidebar] [data-testid=stSelectbox] input")
     choice.click()
     choice.send_keys("test", Keys.ENTER)
-    until(lambda _: "noise is" in seen() and "What if" in seen())
+    until(lambda _: "kind is" in seen() and "What if" in seen())
     [(user,)] = answer(built, "select user_id from pred__test order by score desc, user_id limit 1")
     [(before, after)] = answer(
         built,
         "select scores.test(given), scores.test(struct_update(given, heat := 0.25)) "
-        "from examples__test as given where user_id = ? and as_of = (select max(as_of) from examples__test)",
+        "from examples__test as given where user_id = ?",
         user,
     )
     assert f"{before:.4f}" in seen()
@@ -193,7 +187,7 @@ def test_a_click_in_a_browser_moves_the_score_and_runs_sql(served: str, built: P
     until(lambda _: f"{after:.4f}" in seen())
     text = browser.find_element(By.CSS_SELECTOR, "[data-testid=stTextArea] textarea")
     text.send_keys(Keys.CONTROL, "a")
-    text.send_keys("delete from fixed")
+    text.send_keys("delete from pred__test")
     browser.find_element(By.CSS_SELECTOR, "[data-testid=stFormSubmitButton] button").click()
     until(lambda _: "DELETE is refused" in seen())
     if picture := os.environ.get("FORETABLE_PICTURE"):  # for docs/ui.png

@@ -111,7 +111,8 @@ class ScoringFile:
         _check_known(offer, changes)
         if left_out := [feature for feature in offer.left_out if feature not in changes]:
             raise ExamplesError(
-                f"the file leaves out {_listed(left_out)} of '{name}'; give each in `changes`, null where it is not known"
+                f"the file leaves out {_listed(left_out)} of '{name}'; give each in `changes`, null where it is not "
+                "known"
             )
         kept = [feature for feature in offer.features if feature not in offer.left_out]
         listed = ", ".join(f"scored_rows.{quoted(feature)}" for feature in kept) or "1"
