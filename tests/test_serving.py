@@ -20,6 +20,7 @@ import requests
 from click.testing import CliRunner
 
 from foretable.cli import main
+from foretable.serving import strangers
 from foretable.serving.offers import read_offers
 from foretable.serving.scoring import ScoringFile
 from ibis_features import ConfigError, ExamplesError
@@ -164,12 +165,13 @@ def test_the_reasons_are_those_beside_the_score(server: Server, truth: dict[str,
         ("/score/test", {"entity": "u1", "changes": {"hot": 1}}, 422, "no feature hot; it takes heat, noise, kind"),
         ("/score/test", {"features": {"heat": 1}}, 422, "'test' also takes noise, kind"),
         ("/score/test", {"features": {"heat": "hot", "noise": 1, "kind": "c1"}}, 422, "'heat' is 'hot', which is no"),
-        ("/score/test", {}, 400, "give either `features`, or `entity`"),
-        ("/score/test", {"features": {}, "changes": {}}, 400, "`changes` go with an `entity`"),
+        ("/score/test", {}, 422, "give `features` with all features of a row, or `entity`"),
+        ("/score/test", {"features": {}, "changes": {}}, 422, "and nothing else"),
         ("/score/test", {"features": {"heat": 10**400, "noise": 1, "kind": "c1"}}, 422, "'heat' is 1000"),
         ("/score/test", {"features": {"heat": 1, "noise": 1, "kind": "\ud800"}}, 422, "'kind' is '"),
-        ("/score/test", {"entity": True}, 422, "/openapi.json says what is expected"),
-        ("/score/test", {"user": "u1"}, 422, "/openapi.json says what is expected"),
+        ("/score/test", {"entity": True}, 422, "give `features` with all features of a row, or `entity`"),
+        ("/score/test", {"entity": "u1", "user": "u1"}, 422, "and nothing else"),
+        ("/sql", {"query": "select 1"}, 422, "body.sql: Field required; /openapi.json says what is expected"),
         ("/explain/test", {"entity": "u1"}, 404, "with reasons=3 in the prediction's config"),
         ("/nowhere", {}, 404, "/openapi.json lists the paths"),
     ],
@@ -237,7 +239,7 @@ def test_an_offer_is_read_from_the_catalog_whatever_form_its_macro_has() -> None
 def test_a_row_whose_features_were_left_out_of_the_file_is_scored_once_they_are_given(
     built: Path, tmp_path: Path
 ) -> None:
-    published = Path(shutil.copy(built.with_name("truth.duckdb"), tmp_path / "published.duckdb"))
+    published = Path(shutil.copy(built, tmp_path / "published.duckdb"))
     with duckdb.connect(str(published)) as con:
         con.execute("alter table examples__test drop column kind")
         expected = con.execute(
@@ -336,7 +338,6 @@ def test_sql_that_could_do_harm_is_refused(server: Server, built: Path, name: st
         ("with recursive r as (select 1 as a union all select a + 1 from r) select count(*) from r", "stopped after 2"),
         ("select length(repeat('x', 4000000000))", "MiB of memory"),
         ("select list_sum(range(3000000000))", ""),  # one value, which no interrupt stops and no memory_limit counts
-        ("select repeat('x', 40000000) as long", "more than 32 MiB"),
     ],
 )
 def test_sql_that_would_take_all_there_is_ends_and_the_server_goes_on(server: Server, sql: str, said: str) -> None:
@@ -345,6 +346,12 @@ def test_sql_that_would_take_all_there_is_ends_and_the_server_goes_on(server: Se
     assert said in answer.json()["error"]
     assert server.get("/score/test", entity="u1").status_code == 200
     assert server.rows("select 1 as one") == [{"one": 1}]
+
+
+def test_an_answer_beyond_its_limit_is_refused(built: Path) -> None:
+    limits = strangers.Limits(seconds=60, answer_mib=1)
+    assert b"more than 1 MiB" in strangers.ask(built, "select repeat('x', 1100000) as long", limits).body
+    assert strangers.ask(built, "select repeat('x', 900000) as long", limits).status == 200
 
 
 def test_more_queries_than_may_run_are_told_to_come_again(server: Server) -> None:
@@ -374,36 +381,37 @@ def test_a_file_that_is_replaced_is_served_without_an_error_in_between(built: Pa
     served = Path(shutil.copy(built, tmp_path / "served.duckdb"))
     with serving(served, workers=2) as server:
         statuses: list[int] = []
-        seen: list[float] = []
+        seen: dict[int, float] = {}
         over = threading.Event()
 
-        def keep_asking() -> None:
+        def keep_asking(number: int) -> None:
             with requests.Session() as session:
                 session.headers.update(server.headers)
                 while not over.is_set():
                     answer = session.get(server.url + "/score/test?entity=u1", timeout=60)
                     statuses.append(answer.status_code)
-                    seen.append(answer.json()["score"])
+                    seen[number] = answer.json()["score"]
 
-        clients = [threading.Thread(target=keep_asking) for _ in range(4)]
+        clients = [threading.Thread(target=keep_asking, args=[number]) for number in range(4)]
         for client in clients:
             client.start()
-        for number in range(1, 4):
+        for score in (0.125, 0.25, 0.375):
             newer = Path(shutil.copy(built, tmp_path / "newer.duckdb"))
             with duckdb.connect(str(newer)) as con:
-                con.execute("update pred__test set score = ?", [number / 8])
+                con.execute("update pred__test set score = ?", [score])
             os.replace(newer, served)
-            until(lambda number=number: seen[-8:] == [number / 8] * 8)  # type: ignore[misc]
-            assert server.rows("select max(score) as score from pred__test") == [{"score": number / 8}]
+            until(lambda score=score: set(seen.values()) == {score})  # type: ignore[misc]
+            assert server.rows("select max(score) as score from pred__test") == [{"score": score}]
         newer.write_bytes(b"no DuckDB file")
         os.replace(newer, served)
-        time.sleep(0.5)
+        time.sleep(2)
         over.set()
         for client in clients:
             client.join()
         assert set(statuses) == {200}
-        assert seen[-1] == 3 / 8
-        assert server.get("/score/test", entity="u1").json()["score"] == 3 / 8
+        assert set(seen.values()) == {0.375}
+        assert len(seen) == len(clients)
+        assert server.post("/sql", sql="select 1").status_code == 503
 
 
 def test_what_cannot_be_served_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -427,14 +435,25 @@ def test_what_cannot_be_served_is_one_line(tmp_path: Path, monkeypatch: pytest.M
 # The description of the API
 
 
-def test_the_api_does_what_its_description_says(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("config", "options", "operations"),
+    [
+        ("", ["--exclude-path", "/sql"], 6),
+        # SQL and features that a JSON schema takes, this file may not.
+        ("[parameters]\nname = 'test'\n", ["--exclude-checks", "positive_data_acceptance"], 7),
+    ],
+)
+def test_the_api_does_what_its_description_says(
+    server: Server, tmp_path: Path, config: str, options: list[str], operations: int
+) -> None:
     program = Path(sys.executable).with_name("schemathesis")
     if not program.exists():
         pytest.skip("schemathesis is not installed: pip install 'foretable[dev]'")
+    (tmp_path / "schemathesis.toml").write_text(config)
     done = subprocess.run(
         [str(program), "run", f"{server.url}/openapi.json", "--header", f"Authorization: Bearer {TOKEN}",
-         "--max-examples", "15", "--seed", "1", "--generation-database", "none", "--no-color"],
+         "--max-examples", "15", "--seed", "1", "--generation-database", "none", "--no-color", *options],
         capture_output=True, text=True, cwd=tmp_path, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:]
-    assert "7 selected / 7 total" in done.stdout, done.stdout[-3000:]
+    assert f"{operations} selected / 7 total" in done.stdout, done.stdout[-3000:]

@@ -23,6 +23,7 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from foretable.sentences import plain_exception
 from foretable.serving import strangers
@@ -115,16 +116,24 @@ class Explained(BaseModel):
     features: dict[str, Any] | None = None
 
 
-class Asked(BaseModel):
-    """Either all features of a row, null where one is not known, or an entity, with changes to its features."""
+class AskedRow(BaseModel):
+    """All features of a row, null where one is not known."""
+
+    model_config = ConfigDict(extra="forbid")
+    features: dict[str, Any]
+
+
+class AskedEntity(BaseModel):
+    """An entity that is scored, with changes to its features."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"entity": "u001", "changes": {"cart_count_7d": 3}}]},
+        extra="forbid", json_schema_extra={"examples": [{"entity": "u001", "changes": {"cart_count_7d": 3}}]}
     )
-    features: dict[str, Any] | None = None
-    entity: StrictStr | StrictInt | None = None
-    changes: dict[str, Any] | None = None
+    entity: StrictStr | StrictInt
+    changes: dict[str, Any] = {}
+
+
+Asked = AskedRow | AskedEntity
 
 
 class Question(BaseModel):
@@ -158,7 +167,9 @@ def make_app(settings: Settings) -> FastAPI:
         app.state.current = CurrentFile(settings.path)
         app.state.queries = asyncio.Semaphore(settings.queries)
         await asyncio.to_thread(strangers.warm_up)
+        watching = asyncio.create_task(app.state.current.watch())
         yield
+        watching.cancel()
         app.state.current.close()
 
     app = FastAPI(
@@ -243,11 +254,7 @@ def _add_routes(app: FastAPI, settings: Settings) -> None:
 
 
 def _features(file: ScoringFile, name: str, asked: Asked) -> Row:
-    if (asked.features is None) == (asked.entity is None):
-        raise HTTPException(HTTPStatus.BAD_REQUEST, "give either `features`, or `entity` with or without `changes`")
-    if asked.features is not None:
-        if asked.changes is not None:
-            raise HTTPException(HTTPStatus.BAD_REQUEST, "`changes` go with an `entity`; put them into `features`")
+    if isinstance(asked, AskedRow):
         return asked.features
     return file.features(name, asked.entity, asked.changes)
 
@@ -256,15 +263,24 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
-    return _refusal(f"{place}: {first['msg']}; /openapi.json says what is expected", HTTPStatus.UNPROCESSABLE_ENTITY)
+    sentence = f"{place}: {first['msg']}; /openapi.json says what is expected"
+    if any("AskedRow" in one["loc"] for one in error.errors()):
+        sentence = "give `features` with all features of a row, or `entity` with or without `changes`, and nothing else"
+    return _refusal(sentence, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    sentence = error.detail
+    sentence, headers = error.detail, dict(error.headers or {})
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        sentence = "the body cannot be read; send JSON in UTF-8"
     if error.status_code in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
         sentence = f"{sentence}; /openapi.json lists the paths and methods"
-    return _refusal(sentence, error.status_code, error.headers)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # a router tells the methods of its first route alone
+        routes = [route for route in request.app.routes if isinstance(route, Route)]
+        fitting = [route.methods or set() for route in routes if route.path_regex.match(request.url.path)]
+        headers["Allow"] = ", ".join(sorted(set().union(*fitting)))
+    return _refusal(sentence, error.status_code, headers)
 
 
 async def _on_refusal(request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ from pathlib import Path
 from foretable.sentences import plain_exception
 from foretable.serving.scoring import ScoringFile, stamp_of
 
+WATCH_SECONDS = 1.0
 RETRY_SECONDS = 5.0
 log = logging.getLogger("foretable.serving")
 
@@ -31,6 +32,12 @@ class CurrentFile:
         if self._opening is None and self._is_replaced() and time.monotonic() >= self._retry_at:
             self._opening = asyncio.get_running_loop().create_task(self._open())
         return self._file
+
+    async def watch(self) -> None:
+        """Look for another file now and then, so that one is open before somebody asks."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            self.get()
 
     def close(self) -> None:
         if self._opening is not None:

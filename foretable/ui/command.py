@@ -13,6 +13,7 @@ from foretable import options
 SETTINGS = (
     "--browser.gatherUsageStats=false",
     "--client.toolbarMode=minimal",
+    "--runner.magicEnabled=false",
     "--server.fileWatcherType=none",
     "--server.headless=true",
 )

@@ -75,6 +75,7 @@ def show_scores(file: ScoringFile, offer: Offer, containing: str, low: float, hi
         on_select="rerun",
         selection_mode="single-row",
         key=f"table_{offer.name}_{containing}_{low}_{high}",
+        column_order=[column for column in rows[0] if column not in ("version", "as_of")],
         column_config={"score": st.column_config.ProgressColumn("score", format="%.3f", min_value=0, max_value=1)},
     )
     st.caption(f"The {len(rows):,} highest scores; click the left edge of a row to look at it.")
@@ -120,8 +121,9 @@ def show_reasons(reasons: list[Mapping[str, Any]]) -> None:
         y="contribution",
         horizontal=True,
         height=60 + 40 * len(reasons),
-        x_label="contribution in log-odds",
-        y_label="",
+        x_label="",
+        y_label="contribution in log-odds",
+        sort=False,
     )
 
 
