@@ -19,6 +19,8 @@ from foretable.load.command import load
 from foretable.publish.command import publish, publish_after
 from foretable.reading import predictions, sql
 from foretable.report import report
+from foretable.serving.command import serve
+from foretable.ui.command import ui
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -288,8 +290,8 @@ def init(folder: Path, name: str | None) -> None:
 
 
 for command in (
-    *(load, features, sql, predictions, report, versions, promote, rollback, compare, shadow, retire, export, publish),
-    compile_command,
+    *(load, features, sql, predictions, report, publish, serve, ui),
+    *(versions, promote, rollback, compare, shadow, retire, export, compile_command),
 ):
     main.add_command(command)
 

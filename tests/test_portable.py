@@ -33,9 +33,12 @@ from models_ml.registry import active_model, read_artifact
 from models_ml.trainer import FittedModel
 from models_ml.trees import TreesModel
 from tests.conftest import ROOT
-from tests.postgres import PASSWORD, server  # noqa: F401
+from tests.postgres import PASSWORD, server
 from tests.predicting import predict
 from udfs.portable import DIALECTS, compile_select, dialects
+
+__all__ = ["server"]
+"""The fixture."""
 
 CITIES = ("Leeds", "L'Île", "", "a\\b", "two\nlines")
 EXAMPLES = """
