@@ -12,7 +12,6 @@ from pathlib import Path
 import duckdb
 import pytest
 
-
 ROOT = Path(__file__).parent.parent
 DBT_PROJECT = ROOT / "dbt_project"
 REAL_SHOPS = Path(os.environ.get("FORETABLE_REAL_SHOPS", ROOT.parent / "shared" / "data"))
