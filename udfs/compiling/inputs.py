@@ -135,7 +135,8 @@ def probes_of(encoding: InputEncoding, schema: FeatureSchema) -> pa.RecordBatch:
     steps: dict[str, np.ndarray] = {}
     for number in encoding.sequence_numbers:
         values = _probe_values(number, int(lengths.sum()), rng)[:, 0].astype(object)
-        steps[number.feature] = np.where(rng.random(len(values)) < 0.1, None, values)
+        values[rng.random(len(values)) < 0.1] = None
+        steps[number.feature] = values
     for category in encoding.sequence_categories:
         steps[category.feature] = rng.choice(_choices(category), lengths.sum())
     for feature, members in steps.items():
