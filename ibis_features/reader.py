@@ -7,6 +7,15 @@ import duckdb
 PUBLISHED = "_published"
 """The table of one row that a published file has and a warehouse has not: which build it holds."""
 
+SHUT: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": "false",
+    "allow_community_extensions": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "python_enable_replacements": "false",  # the Python variables around are no tables
+    "lock_configuration": "true",
+}
+
 
 def open_reader(path: str | Path) -> duckdb.DuckDBPyConnection:
     """A read-only connection to the DuckDB file at `path`.
@@ -23,18 +32,11 @@ def open_reader(path: str | Path) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(str(path), read_only=True)
 
 
-def open_shut(path: str | Path) -> duckdb.DuckDBPyConnection:
+def open_shut(path: str | Path, **more: str) -> duckdb.DuckDBPyConnection:
     """A read-only connection on which no SQL reads or writes another file, attaches, loads an extension or changes a
-    setting: what strangers may ask a published file through.
+    setting: what strangers may ask a file through. `more` are further settings of DuckDB.
     """
-    shut: dict[str, str | bool | int | float | list[str]] = {
-        "enable_external_access": "false",
-        "autoinstall_known_extensions": "false",
-        "autoload_known_extensions": "false",
-        "python_enable_replacements": "false",  # the Python variables around are no tables
-        "lock_configuration": "true",
-    }
-    return duckdb.connect(str(path), read_only=True, config=shut)
+    return duckdb.connect(str(path), read_only=True, config={**SHUT, **more})
 
 
 def is_published(con: duckdb.DuckDBPyConnection) -> bool:

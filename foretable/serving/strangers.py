@@ -21,19 +21,11 @@ import duckdb
 
 from foretable.query import json_value, run_query, some_rows
 from foretable.sentences import plain_exception
+from ibis_features.reader import open_shut
 
 MEBIBYTE = 2**20
 OPEN = b"open"
 """What a process says once it has the file open: from then on the query's seconds count."""
-CONFINED = {
-    "allow_community_extensions": "false",
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "enable_external_access": "false",
-    "python_enable_replacements": "false",
-    "lock_configuration": "true",
-}
-"""`from x` must not find a variable x of Python either, hence python_enable_replacements."""
 _FILES = re.compile(r"file system operations are disabled|Loading external extensions is disabled")
 
 
@@ -104,9 +96,8 @@ def _context() -> multiprocessing.context.ForkServerContext:
 def _answer(sending: Connection, path: str, sql: str, limits: Limits) -> None:
     """What the process does; the answer goes into the pipe as `<status> <JSON>`."""
     _bound(limits)
-    config = {**CONFINED, "memory_limit": f"{limits.memory_mib} MiB", "threads": "1"}
     try:
-        with closing(duckdb.connect(path, read_only=True, config=config)) as con:
+        with closing(open_shut(path, memory_limit=f"{limits.memory_mib} MiB", threads="1")) as con:
             sending.send_bytes(OPEN)
             answer = _rows(con, sql, limits)
     except (MemoryError, duckdb.OutOfMemoryException):

@@ -12,9 +12,9 @@ from sqlglot import exp
 
 from models_ml.encoding import MatrixColumn
 from models_ml.trees import TreesModel
+from udfs.compiling.tree_nodes import TreeNodes, lay_out
 from udfs.portable.dialects import Dialect
 from udfs.portable.formula import Formula, Step, code, feature_of, number, total
-from udfs.tree_nodes import TreeNodes, lay_out
 
 
 def formula(model: TreesModel, dialect: Dialect, prefix: str) -> Formula:
