@@ -27,6 +27,7 @@ from models_ml.encoding import MatrixColumn, empty_batch
 from models_ml.ensemble import Combination, EnsembleModel
 from models_ml.inputs import CategoryInput, InputEncoding, NumberInput
 from models_ml.interactions import CrossedModel, Interaction
+from models_ml.linear import LogisticModel
 from models_ml.mlp import DEFAULT_PARAMS, build
 from models_ml.network import NetworkModel
 from models_ml.registry import active_model, read_artifact
@@ -95,6 +96,7 @@ def models(built: Path) -> dict[str, FittedModel]:
     stacked = Combination("stacking", (1.5, -0.25), intercept=0.125)
     pieces = Calibration("isotonic", (-1.5, -1.5, 0.25, 1.5), (-1.1, -1.1, 0.3, 0.4), (1.0, 0.8, 0.08, 1.0))
     return {
+        "logistic": logistic_of(network),
         "trees": trees,
         "calibrated trees": CalibratedModel(trees, pieces),
         "network": network,
@@ -102,6 +104,15 @@ def models(built: Path) -> dict[str, FittedModel]:
         "vote": EnsembleModel(ensemble.members, vote, whole.schema),
         "stacking": EnsembleModel(ensemble.members, stacked, whole.schema),
     }
+
+
+def logistic_of(network: FittedModel) -> LogisticModel:
+    """A logistic regression over the inputs of a network, with coefficients of some size."""
+    assert isinstance(network, NetworkModel)
+    rng = np.random.default_rng(5)
+    width = 1 + network.encoding.number_width + sum(category.codes for category in network.encoding.categories)
+    coefficients = rng.normal(size=width)
+    return LogisticModel(network.encoding, {}, coefficients, np.zeros(width), network.schema)
 
 
 def odd_rows(trees: FittedModel) -> list[Row]:
@@ -183,7 +194,7 @@ def engine(request: pytest.FixtureRequest) -> tuple[str, Score]:
     return request.param, run.get(request.param) or request.getfixturevalue("on_postgres")
 
 
-@pytest.mark.parametrize("name", ["trees", "calibrated trees", "network", "mean", "vote", "stacking"])
+@pytest.mark.parametrize("name", ["trees", "calibrated trees", "logistic", "network", "mean", "vote", "stacking"])
 def test_an_engine_gives_the_scores_of_the_model(
     engine: tuple[str, Score], models: dict[str, FittedModel], name: str
 ) -> None:

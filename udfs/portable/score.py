@@ -9,10 +9,11 @@ from ibis_features import ArtifactError
 from models_ml.calibration import LEAST_LOG_ODDS, MOST_LOG_ODDS, CalibratedModel, Calibration
 from models_ml.ensemble import EnsembleModel
 from models_ml.interactions import CrossedModel
+from models_ml.linear import LogisticModel
 from models_ml.network import NetworkModel
 from models_ml.trainer import FittedModel
 from models_ml.trees import TreesModel
-from udfs.portable import network, trees
+from udfs.portable import logistic, network, trees
 from udfs.portable.dialects import Dialect
 from udfs.portable.formula import Formula, Step, clipped, times, total, whole
 
@@ -30,6 +31,8 @@ def margin_of(model: FittedModel, dialect: Dialect, prefix: str = "") -> Formula
     """The log-odds of a model without calibration; raises ArtifactError where plain SQL cannot say them."""
     if isinstance(model, TreesModel):
         return trees.formula(model, dialect, prefix)
+    if isinstance(model, LogisticModel):
+        return logistic.formula(model, dialect, prefix)
     if isinstance(model, NetworkModel) and model.family == "mlp":
         return network.formula(model, dialect, prefix)
     if isinstance(model, EnsembleModel):
@@ -42,8 +45,8 @@ def margin_of(model: FittedModel, dialect: Dialect, prefix: str = "") -> Formula
         )
     family = model.family if isinstance(model, NetworkModel) else type(model).__name__
     raise ArtifactError(
-        f"'{family}' cannot be said as a plain SELECT: xgboost, mlp and ensembles of them can; publish the table of "
-        "scores, pred__<name>, to the other engine instead"
+        f"'{family}' cannot be said as a plain SELECT: xgboost, logistic, mlp and ensembles of them can; publish the "
+        "table of scores, pred__<name>, to the other engine instead"
     )
 
 
