@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from foretable.publish.tables import Published, Relation
+from udfs.compiling.store import SCHEMA
 from udfs.quoting import identifier
 
 if TYPE_CHECKING:
     import duckdb
 
-SCHEMA = "scores"
 SKELETON = "foretable_skeleton"
 
 

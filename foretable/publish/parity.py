@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foretable.publish.errors import PublishError
-from foretable.publish.macros import SCHEMA, Macro
+from foretable.publish.macros import Macro
 from foretable.publish.tables import Serving
+from udfs.compiling.store import SCHEMA
 from udfs.quoting import identifier, literal
 
 if TYPE_CHECKING:

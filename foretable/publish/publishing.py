@@ -16,6 +16,7 @@ from foretable.publish.personal import Personal, read_salt
 from foretable.publish.tables import PREFIXES, Published, Serving, published_tables, relations_of, serving_of
 from ibis_features.catalog import read_manifest
 from ibis_features.reader import PUBLISHED, is_published, open_reader
+from udfs.compiling.store import FUNCTIONS, SCHEMA
 from udfs.quoting import current_database, identifier, literal
 
 if TYPE_CHECKING:
@@ -137,9 +138,21 @@ def _write(
             done = con.execute(f"create table {FILE}.{one.relation.sql} as {one.select}").fetchone()
             assert done is not None
             rows[str(one.relation)] = done[0]
+        _tell_left_out(con, content)
         _mark(con, warehouse, build_id, published_at, personal, rows, content.serving)
         con.execute(f"use memory; detach {FILE}")
     return rows, content
+
+
+def _tell_left_out(con: duckdb.DuckDBPyConnection, content: _Content) -> None:
+    """`scores.describe()` of the file says of a macro that stays behind that it is not there, and why."""
+    if FUNCTIONS not in {f"{one.relation.schema}.{one.relation.name}" for one in content.tables}:
+        return
+    for name, reason in content.left_out.items():
+        con.execute(
+            f"update {FILE}.{FUNCTIONS} set is_there = false, meaning = ? where function_name = ?",
+            [f"not there: {reason}", f"{SCHEMA}.{name}"],
+        )
 
 
 def _content(con: duckdb.DuckDBPyConnection, state: Path, mode: str) -> _Content:

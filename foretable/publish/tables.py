@@ -20,13 +20,14 @@ from ibis_features import FeatureSchema
 from ibis_features.catalog import Manifest
 from ibis_features.errors import NotFoundError
 from models_ml.registry import has_registry
+from udfs.compiling.store import MODELS_SCHEMA, SCHEMA
 from udfs.quoting import identifier, literal
 
 if TYPE_CHECKING:
     import duckdb
 
 PREFIXES = ("mart__", "pred__", "monitoring__")
-MODEL_SCHEMAS = ("scores", "scores_models")
+MODEL_SCHEMAS = (SCHEMA, MODELS_SCHEMA)
 """Schemas of macros and of the tables that hold their models."""
 REASONS = "reasons"
 
