@@ -31,12 +31,12 @@ from typing import Any
 
 import duckdb
 import numpy as np
-from udfs.trees_sql import compile_sql
 
 from benchmarks.processes import machine, run
 from benchmarks.scoring import FEATURES, TRAIN_ROWS, TREES, of, write_examples
 from models_ml.fitting import fit_spec
 from models_ml.spec import parse_spec
+from udfs.compiling import compile_sql
 
 ROOT = Path(__file__).parent.parent
 CLIENTS = 32

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import duckdb
-from udfs.trees_sql import compile_sql
 
 from ibis_features import connect_backend, read_examples, read_schema
 from models_ml.fitting import fit_spec
 from models_ml.spec import parse_spec
 from tests.predicting import BINARY, EXAMPLES
 from udfs.answers import REASONS
+from udfs.compiling import compile_sql
 
 
 def write_published(path: Path) -> Path:
