@@ -20,7 +20,7 @@ REQUIREMENTS = {
     # featuretools 1.31 stops at pandas 3.
     "featuretools": ["featuretools==1.31.0", "pandas==2.3.3", "numpy==2.4.6", "pyarrow==26.0.1"],
     # Graphs are made by onnx, which orbital brings along.
-    "sql_scoring": ["onnxruntime==1.31.1", "orbital==0.6.0", "pandas==2.3.3", "numpy==2.4.6"],
+    "sql_scoring": ["onnxruntime==1.31.1", "orbital==0.6.0", "numpy==2.4.6"],
 }
 
 

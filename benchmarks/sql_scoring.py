@@ -36,7 +36,7 @@ import pyarrow as pa
 from benchmarks.dbt_runs import THREADS
 from benchmarks.processes import machine, peer_python, run
 from benchmarks.scoring import FEATURES, TREES, of
-from models_ml.encoding import matrix
+from models_ml.encoding import empty_batch, feature_batch, matrix
 from models_ml.fitting import fit_spec
 from models_ml.network import NetworkModel
 from models_ml.spec import parse_spec
@@ -81,7 +81,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as temporary,
         duckdb.connect(str(Path(temporary) / "warehouse.duckdb"), config={"threads": THREADS}) as con,
     ):
-        fitted = prepare(con, rows=rows, train_rows=TRAIN_ROWS)
+        fitted = prepare(con, MODELS, rows=rows, train_rows=TRAIN_ROWS)
         found = figures(con, fitted, repeat=options.repeat)
         if not options.without_peers:
             python = peer_python("sql_scoring")
@@ -91,10 +91,12 @@ def main() -> None:
     print(json.dumps({**found, "rows": rows, "versions": machine(libraries)}))
 
 
-def prepare(con: duckdb.DuckDBPyConnection, *, rows: int, train_rows: int) -> dict[str, FittedModel]:
-    """Write the rows to score and compile a model of each kind into the file; return the models."""
+def prepare(
+    con: duckdb.DuckDBPyConnection, models: Mapping[str, Mapping[str, Any]], *, rows: int, train_rows: int
+) -> dict[str, FittedModel]:
+    """Write the rows to score and compile each of the models into the file; return them as fitted."""
     fitted = {}
-    for name, config in MODELS.items():
+    for name, config in models.items():
         gaps = 0.0 if config["model"] == "mlp" else 0.1
         write_examples(con, "trained_on", train_rows, gaps=gaps)
         write_examples(con, rows_of(config["model"]), rows, gaps=gaps)
@@ -161,8 +163,8 @@ def differing_rows(con: duckdb.DuckDBPyConnection, fitted: Mapping[str, FittedMo
     for name, model in fitted.items():
         family = MODELS[name]["model"]
         expected = model.predict(batch_of(con, model, family))
-        scalar = f"select scores.{name}(examples) as score from {rows_of(family)} as examples"
-        table = f"select score from scores.{name}_table('{rows_of(family)}')"
+        scalar = f"select scores.{name}(examples) as score from {rows_of(family)} as examples order by user_id"
+        table = f"select score from scores.{name}_table('{rows_of(family)}') order by user_id"
         for sql in (scalar, table):
             scores = con.execute(sql).to_arrow_table()["score"].to_numpy()
             off = np.abs(scores - expected) > TOLERANCE if family == "mlp" else scores != expected
@@ -177,7 +179,9 @@ def beside_onnx(
     assert isinstance(model, NetworkModel)
     encoded = model.encoding.encode(batch_of(con, model, "mlp"))
     layers = [model.network.get_layer(name).get_weights() for name in ("dense_0", "dense_1", "logit")]
-    weights = {f"{kind}_{place}": array for place, pair in enumerate(layers) for kind, array in zip("kb", pair, strict=True)}
+    weights = {
+        f"{kind}_{place}": array for place, pair in enumerate(layers) for kind, array in zip("kb", pair, strict=True)
+    }
     np.savez(folder / "network.npz", inputs=encoded.inputs(np.arange(len(encoded.lengths)))["numbers"], **weights)
     command = [str(python), str(PEERS_TURN), "onnx", str(folder / "network.npz"), str(THREADS), str(repeat)]
     theirs = Timed(**run(command, folder=folder).figures())
@@ -248,10 +252,10 @@ def slowdown(key: str, ours: Timed, theirs: Timed) -> dict[str, float]:
 
 
 def batch_of(con: duckdb.DuckDBPyConnection, model: FittedModel, family: str) -> pa.RecordBatch:
-    """All rows that the models of a family score, as one batch."""
-    batches = pa.Table.from_batches(of(con, rows_of(family)).batches())
-    [batch] = batches.select(model.schema.names).combine_chunks().to_batches()
-    return batch
+    """All rows that the models of a family score, as one batch, in the order of user_id."""
+    names = ", ".join(model.schema.names)
+    table = con.execute(f"select {names} from {rows_of(family)} order by user_id").to_arrow_table()
+    return feature_batch(table.columns, empty_batch(model.schema).schema)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,6 @@ def onnx_turns(file: str, threads: str, repeat: str) -> None:
 
 def orbital_sql(file: str, table: str, trees: str) -> None:
     import orbital
-    import pandas as pd
     from orbital.types import FloatColumnType
     from sklearn.ensemble import GradientBoostingClassifier
     from sklearn.pipeline import Pipeline
@@ -63,7 +62,7 @@ def orbital_sql(file: str, table: str, trees: str) -> None:
     values = rng.random((TRAIN_ROWS, FEATURES)) * np.arange(1, FEATURES + 1)
     label = rng.random(TRAIN_ROWS) < 0.1 + 0.3 * values[:, 0] * values[:, 1]
     model = GradientBoostingClassifier(n_estimators=int(trees), max_depth=3, random_state=0)
-    pipeline = Pipeline([("trees", model)]).fit(pd.DataFrame(values, columns=names), label)
+    pipeline = Pipeline([("trees", model)]).fit(values, label)
     parsed = orbital.parse_pipeline(pipeline, features={name: FloatColumnType() for name in names})
     Path(file).write_text(orbital.export_sql(table, parsed, dialect="duckdb"))
 
