@@ -19,6 +19,8 @@ REQUIREMENTS = {
     "feast": ["feast[duckdb]==0.67.0"],
     # featuretools 1.31 stops at pandas 3.
     "featuretools": ["featuretools==1.31.0", "pandas==2.3.3", "numpy==2.4.6", "pyarrow==26.0.1"],
+    # Graphs are made by onnx, which orbital brings along.
+    "sql_scoring": ["onnxruntime==1.31.1", "orbital==0.6.0", "numpy==2.4.6"],
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from benchmarks import feast_comparison, featuretools_comparison, lookup, pandas_comparison, scaling
+from benchmarks import feast_comparison, featuretools_comparison, lookup, pandas_comparison, scaling, sql_scoring
 from benchmarks.event_log import DAYS, FIRST_DAY, last_file, write_log
 from benchmarks.incremental import all_but_the_last_day, content
 from benchmarks.pandas_comparison import Compared, Shop, asked_for
@@ -182,6 +182,18 @@ def test_the_content_of_a_table_tells_one_changed_cell_and_not_the_order(tmp_pat
     once, shuffled, other = (content(tmp_path / name, "features__user") for name in ("once", "shuffled", "other"))
     assert once == shuffled
     assert once != other
+
+
+def test_macros_that_score_as_their_models_do_differ_in_no_row_and_a_changed_leaf_is_counted() -> None:
+    models = {
+        "deep": {"model": "xgboost", "params": {"n_estimators": 3, "max_depth": 2}},
+        "network": {"model": "mlp", "params": {"epochs": 1, "units": 2, "layers": 1}},
+    }
+    with duckdb.connect() as con:
+        fitted = sql_scoring.prepare(con, models, rows=50, train_rows=400)
+        assert sql_scoring.differing_rows(con, fitted) == 0
+        con.execute("update scores_models.trees__deep set leaves = list_transform(leaves, lambda leaf: leaf + 1)")
+        assert sql_scoring.differing_rows(con, fitted) == 2 * 50  # by the scalar macro and by the table macro
 
 
 def peer(name: str) -> Path:

@@ -23,7 +23,7 @@ from foretable.cli import main
 from foretable.serving import strangers
 from foretable.serving.offers import read_offers
 from foretable.serving.scoring import ScoringFile
-from ibis_features import ConfigError, ExamplesError
+from ibis_features import ConfigError, ExamplesError, NotFoundError
 from tests.published import write_published
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: pip install 'foretable[serve]'")

@@ -1,7 +1,8 @@
 """Boosted trees as SQL with the bits that XGBoost gives.
 
 All nodes of all trees lie in one list, level by level, in a one-row table; `tree_nodes` tells what a node is. A row
-walks through all trees at once, one level a step, by nested `list_transform`.
+walks through all trees at once, one level a step, by nested `list_transform`. docs/performance.md tells what else was
+tried, and what it took.
 """
 
 from functools import partial
@@ -29,11 +30,24 @@ def compile_trees(model: TreesModel) -> Compiled:
 
 
 def _table(nodes: TreeNodes) -> pa.Table:
+    """One row of lists: `nodes`, the first of them as `roots`, and `leaves` with the value of each node that is one.
+
+    A value lies below a threshold where the sign bit of their difference is set, which takes DuckDB half the time of
+    `<`. Of -0.0 and 0.0 it would call the first one lower; a threshold of -0.0 calls neither so.
+    """
+    is_leaf = nodes.slots == 2 * len(nodes.columns) + 1
+    thresholds = np.where((nodes.thresholds == 0) & ~is_leaf, np.float32(-0.0), nodes.thresholds)
     structs = pa.StructArray.from_arrays(
-        [pa.array(nodes.slots), pa.array(nodes.thresholds), pa.array(nodes.children)],
+        [pa.array(nodes.slots), pa.array(thresholds), pa.array(nodes.children)],
         ["slot", "threshold", "child"],
     )
-    return pa.table({"nodes": one_list(structs), "roots": one_list(structs.slice(0, nodes.trees))})
+    return pa.table(
+        {
+            "nodes": one_list(structs),
+            "roots": one_list(structs.slice(0, nodes.trees)),
+            "leaves": one_list(pa.array(nodes.thresholds, mask=~is_leaf)),
+        }
+    )
 
 
 def filled_slots(model: TreesModel, places: np.ndarray, out: str, scope: Scope) -> str:
@@ -58,11 +72,11 @@ def filled_slots(model: TreesModel, places: np.ndarray, out: str, scope: Scope) 
 def _margin(model: TreesModel, nodes: TreeNodes, scope: Scope) -> str:
     rows, trees, node, total, leaf = map(scope.own, ("rows", "trees", "node", "total", "leaf"))
     slots = scope.working("slots")
+    child = f"{node}.child - signbit({rows}.{slots}[{node}.slot] - {node}.threshold)::INTEGER"
     walk = f"{trees}.roots"
-    for _ in range(nodes.depth):
-        is_below = f"({rows}.{slots}[{node}.slot] < {node}.threshold)::INTEGER"
-        walk = f"list_transform({walk}, lambda {node}: {trees}.nodes[{node}.child - {is_below}])"
-    leaves = f"list_transform({walk}, lambda {node}: {node}.threshold)"
+    for _ in range(nodes.depth - 1):
+        walk = f"list_transform({walk}, lambda {node}: {trees}.nodes[{child}])"
+    leaves = f"list_transform({walk}, lambda {node}: {trees}.leaves[{child}])"
     start = _float_literal(nodes.base_margin)
     # Leaves are summed as FLOAT in the order of the trees, as XGBoost does it.
     margin = f"list_reduce({leaves}, lambda {total}, {leaf}: ({total} + {leaf})::FLOAT, {start})"
