@@ -65,6 +65,11 @@ class Order:
     threads: int | None = None
     is_tested: bool = True
 
+    @property
+    def is_published(self) -> bool:
+        """Whether what was built is published, as the var `publish` says."""
+        return bool({**self.project.vars, **self.vars}.get("publish", True))
+
 
 @dataclass(frozen=True)
 class Step:

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foretable import options
+from foretable.compile import compile_command
 from foretable.export import export
 from foretable.features import features
 from foretable.lifecycle import compare, promote, retire, rollback, shadow, versions
 from foretable.load.command import load
+from foretable.publish.command import publish, publish_after
 from foretable.reading import predictions, sql
 from foretable.report import report
+from foretable.serving.command import serve
+from foretable.ui.command import ui
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -110,12 +114,19 @@ def simulate(users: int, days: int, seed: int, out: Path, change_at: int | None)
 @click.option(
     "--tests/--no-tests", "is_tested", default=True, show_default=True, help="Test the tables that are built."
 )
+@click.option(
+    "--publish/--no-publish",
+    "is_published",
+    default=None,
+    help="Publish what was built, as `foretable publish` does.  [default: publish, unless the var publish is false]",
+)
 @options.debug
-def build(selector: str | None, full_refresh: bool, is_tested: bool, **chosen: Any) -> None:
+def build(selector: str | None, full_refresh: bool, is_tested: bool, is_published: bool | None, **chosen: Any) -> None:
     """Clean the log, compute features, train what has changed, and score: dbt build.
 
     A model with materialized='prediction' is trained when its SELECT, its config or its training rows have changed.
-    Where something fails, the tables and predictions of before stay as they are.
+    Where something fails, the tables and predictions of before stay as they are. What was built is published beside the
+    warehouse, for BI tools.
 
     \b
     Examples:
@@ -128,7 +139,10 @@ def build(selector: str | None, full_refresh: bool, is_tested: bool, **chosen: A
         foretable build --vars '{max_price: 5000}'
         foretable build --project-dir my_shop
     """
-    _build(_order(selector=selector, full_refresh=full_refresh, is_tested=is_tested, **chosen))
+    order = _order(selector=selector, full_refresh=full_refresh, is_tested=is_tested, **chosen)
+    report = _build(order)
+    if order.is_published if is_published is None else is_published:
+        publish_after(_build_console(), report.warehouse)
 
 
 @main.command()
@@ -246,7 +260,8 @@ def demo(users: int, days: int, seed: int, out: Path, warehouse: Path) -> None:
     else:
         _simulate(console, users, days, seed, out)
     # A shop of few users has models that are no better than their baselines; the demo shows them all the same.
-    _build(Order(project=find_project(packaged_project()), warehouse=warehouse, data=out, promote="always"))
+    report = _build(Order(project=find_project(packaged_project()), warehouse=warehouse, data=out, promote="always"))
+    publish_after(console, report.warehouse)
     show_demo(console, warehouse)
 
 
@@ -274,7 +289,10 @@ def init(folder: Path, name: str | None) -> None:
     )
 
 
-for command in (load, features, sql, predictions, report, versions, promote, rollback, compare, shadow, retire, export):
+for command in (
+    *(load, features, sql, predictions, report, publish, serve, ui),
+    *(versions, promote, rollback, compare, shadow, retire, export, compile_command),
+):
     main.add_command(command)
 
 

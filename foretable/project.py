@@ -100,7 +100,25 @@ def check_warehouse(warehouse: Path) -> Path:
         raise Refusal(f"{warehouse} is a folder; --warehouse names a file, such as {warehouse.name}/warehouse.duckdb")
     if not warehouse.parent.is_dir():
         raise Refusal(f"no folder {warehouse.parent} for the warehouse; make it first")
+    if warehouse.is_file() and _is_published(warehouse):
+        raise Refusal(
+            f"{warehouse} is a published file, which is for reading and is replaced by every publish; name the "
+            "warehouse that it was published from with --warehouse"
+        )
     return warehouse
+
+
+def _is_published(file: Path) -> bool:
+    """Is it a file that `foretable publish` has written? One that cannot be opened says why when it is built into."""
+    import duckdb
+
+    from ibis_features.reader import is_published
+
+    try:
+        with duckdb.connect(str(file), read_only=True) as con:
+            return is_published(con)
+    except duckdb.Error:
+        return False
 
 
 def check_data(project: Project, chosen: Mapping[str, Any], data: Path | None) -> None:

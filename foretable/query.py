@@ -22,13 +22,18 @@ BATCH_ROWS = 10_000
 
 @contextmanager
 def open_reader(warehouse: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A read-only connection; raises NotFoundError where there is no warehouse."""
+    """A read-only connection, shut against all else where the file is a published one; raises NotFoundError where
+    there is none.
+    """
     from ibis_features import reader
     from ibis_features.errors import NotFoundError
 
     if not warehouse.is_file():
         raise NotFoundError(f"no warehouse at {warehouse}; build one with `foretable build` or `foretable demo`")
     con = reader.open_reader(warehouse)
+    if reader.is_published(con):
+        con.close()
+        con = reader.open_shut(warehouse)
     try:
         yield con
     finally:
@@ -36,12 +41,21 @@ def open_reader(warehouse: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def run_query(con: duckdb.DuckDBPyConnection, sql: str, limit: int | None) -> duckdb.DuckDBPyConnection:
-    """Run one or more statements; the last one's rows are what can be fetched."""
+    """Run one or more statements; the last one's rows are what can be fetched.
+
+    Raises ValueError where there is none, and on a published file where one is no SELECT.
+    """
     import duckdb
+
+    from ibis_features.reader import is_published
 
     statements = con.extract_statements(sql)
     if not statements:
         raise ValueError("there is no SQL to run; write a select")
+    questions = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+    others = [statement.type.name for statement in statements if statement.type not in questions]
+    if others and is_published(con):
+        raise ValueError(f"{others[0]} is refused on a published file, which is for reading alone; write a select")
     for statement in statements[:-1]:
         con.execute(statement)
     last = statements[-1]

@@ -21,13 +21,18 @@ ROWS_SHOWN = 50
     "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write to a file; Parquet needs one."
 )
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most so many rows.")
+@click.option(
+    "--file", "published", type=click.Path(path_type=Path), metavar="FILE", help="Ask a published file instead."
+)
 @options.warehouse
 @options.debug
-def sql(query: str, form: str, out: Path | None, limit: int | None, warehouse: Path) -> None:
+def sql(query: str, form: str, out: Path | None, limit: int | None, published: Path | None, warehouse: Path) -> None:
     """Run SQL on the warehouse, read-only. With `-` the SQL is read from standard input.
 
     pred__x are the scores, features__user what they were made from, scores.x(features) and score_x(features) score any
-    row with those columns, and explain_x(features) gives the reasons.
+    row with those columns, and explain_x(features) gives the reasons. Of a published file (foretable publish) only its
+    own tables and macros can be asked: SQL that writes, attaches, reads other files, loads extensions or changes
+    settings is refused.
 
     \b
     Examples:
@@ -36,6 +41,7 @@ def sql(query: str, form: str, out: Path | None, limit: int | None, warehouse: P
         foretable sql "select user_id, explain_churn_30d(features)[1].sentence from features__user as features limit 5"
         foretable sql "from pred__churn_30d" --format csv --out churn.csv
         foretable sql - < question.sql
+        foretable sql "from mart__users" --file warehouse_published.duckdb
     """
     from foretable import query as queries
     from foretable.project import Refusal
@@ -45,7 +51,7 @@ def sql(query: str, form: str, out: Path | None, limit: int | None, warehouse: P
         raise Refusal("Parquet goes to a file; name it with --out FILE")
     if out is not None and not out.absolute().parent.is_dir():
         raise Refusal(f"no folder {out.absolute().parent} to write {out.name} to; make it first")
-    with queries.open_reader(warehouse) as con:
+    with queries.open_reader(published or warehouse) as con:
         _register(con)
         cursor = queries.run_query(con, text, limit)
         if form == "parquet":

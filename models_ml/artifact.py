@@ -26,8 +26,10 @@ MANIFEST = "manifest.json"
 PART_NAME = re.compile(r"[a-z0-9_]+\.[a-z0-9]+")
 LIBRARIES = {
     "xgboost": ("xgboost", "numpy"),
+    "logistic": ("numpy", "scipy"),
     "mlp": ("keras", "numpy"),
     "lstm": ("keras", "numpy"),
+    "transformer": ("keras", "numpy"),
 }
 """Whose versions the manifest records, by model family."""
 REMEDY = "train the model anew (`retrain: always`), or roll back to a version that is whole"

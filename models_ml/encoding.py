@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ibis_features import ConfigError, Examples, FeatureSchema
+from ibis_features import Examples, FeatureSchema
+from models_ml.preconditions import refuse_sequences
 
 MAX_VOCABULARY = 256
 
@@ -35,9 +36,7 @@ class MatrixColumn:
 
 def fit_matrix_columns(train: Examples) -> tuple[MatrixColumn, ...]:
     """The matrix columns for these training examples, in the order of the schema."""
-    if train.schema.sequences:
-        names = ", ".join(feature.name for feature in train.schema.sequences)
-        raise ConfigError(f"trees read no sequences ({names}); list them in exclude, or use model='lstm'")
+    refuse_sequences("xgboost", train.schema)
     columns: list[MatrixColumn] = []
     for feature in train.schema.features:
         if feature.role == "embedding":

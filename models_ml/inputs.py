@@ -1,10 +1,10 @@
-"""How rows of Arrow become a network's inputs: numbers, codes of categories, and padded sequences.
+"""How rows of Arrow become numbers, codes of categories, and padded sequences, as all families but trees read them.
 
 Everything that is fitted here, vocabularies, means and scales, comes from training rows only.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ibis_features import Examples, ExamplesError, Feature
+from ibis_features.examples import LABEL
 from models_ml.encoding import fit_vocabulary
 
 NULL, UNKNOWN, FIRST_KNOWN = 0, 1, 2
@@ -100,7 +101,13 @@ class InputEncoding:
 
     @property
     def number_width(self) -> int:
-        return sum(len(number.mean) + number.has_indicator for number in self.numbers)
+        return len(self.number_features)
+
+    @property
+    def number_features(self) -> list[str]:
+        """The feature behind each of the numbers, [number_width]: their positions first, their indicators after."""
+        positions = [number.feature for number in self.numbers for _ in number.mean]
+        return positions + [number.feature for number in self.numbers if number.has_indicator]
 
     def encode(self, batch: pa.RecordBatch) -> Encoded:
         """Rows of a batch (columns as in `Examples.batches`) as inputs; NULL, NaN and infinities are missing.
@@ -200,6 +207,24 @@ def fit_statistics(blank: InputEncoding, squashed: Encoded) -> InputEncoding:
         for place, number in enumerate(blank.sequence_numbers)
     ]
     return replace(blank, numbers=tuple(numbers), sequence_numbers=tuple(sequence_numbers))
+
+
+def read_rows(
+    examples: Examples, encoding: InputEncoding, max_rows: int, draws: np.random.Generator
+) -> tuple[Encoded, np.ndarray]:
+    """At most `max_rows` rows, squashed, and their labels (float32 [rows]); of more a sample by `draws`."""
+    total = examples.rows()
+    kept = np.sort(draws.choice(total, max_rows, replace=False)) if total > max_rows else np.arange(total)
+    encoded, labels, start = [], [], 0
+    for batch in examples.batches():
+        low, high = np.searchsorted(kept, [start, start + batch.num_rows])
+        chosen = batch.take(pa.array(kept[low:high] - start))
+        encoded.append(encoding.squash(chosen))
+        labels.append(chosen.column(LABEL).to_numpy(zero_copy_only=False))
+        start += batch.num_rows
+    names = [field.name for field in fields(Encoded)]
+    whole = Encoded(**{name: np.concatenate([getattr(piece, name) for piece in encoded]) for name in names})
+    return whole, np.concatenate(labels)
 
 
 def _with_statistics(number: NumberInput, columns: np.ndarray) -> NumberInput:

@@ -18,9 +18,11 @@ import numpy as np
 from models_ml.inputs import FIRST_KNOWN, NULL, UNKNOWN, CategoryInput, Encoded, InputEncoding
 
 ROWS_PER_CALL = 1024
-POINTS, WEIGHTS = np.polynomial.legendre.leggauss(32)
-"""Where on the path gradients are taken (-1 to 1), and what each weighs (2 in all). What this sum over a network with
-kinks misses is spread over the features by the size of their contributions: they add up to 1e-4."""
+POINTS = 32
+"""How many points on the path gradients are taken at. What their sum misses over a network with kinks is spread over
+the features by the size of their contributions: they add up to 1e-4."""
+POINTS_OF: Mapping[str, int] = {"transformer": 64}
+"""Of a family whose slopes change more along the path: attention and normalisation bend them."""
 
 Inputs = dict[str, np.ndarray]
 
@@ -28,8 +30,10 @@ Inputs = dict[str, np.ndarray]
 class IntegratedGradients:
     """Contributions of one network, on TensorFlow."""
 
-    def __init__(self, network: Any, encoding: InputEncoding, features: Sequence[str]) -> None:
+    def __init__(self, family: str, network: Any, encoding: InputEncoding, features: Sequence[str]) -> None:
         self.encoding = encoding
+        # Gauss-Legendre: places from -1 to 1, and what each weighs, 2 in all.
+        self.points, self.weights = np.polynomial.legendre.leggauss(POINTS_OF.get(family, POINTS))
         self.places = {feature: place for place, feature in enumerate(features)}
         layers = [*self._names("category"), *self._names("step")]
         self.embeddings = {name: np.asarray(network.get_layer(name).embeddings) for name in layers}
@@ -58,7 +62,7 @@ class IntegratedGradients:
         starts = self._middle(rows, mask.shape[1])
         ways = {name: (ends[name] - starts[name]).astype(np.float64) for name in self.moving}
         slopes = {name: np.zeros_like(way) for name, way in ways.items()}
-        for point, weight in zip((POINTS + 1) / 2, WEIGHTS / 2, strict=True):
+        for point, weight in zip((self.points + 1) / 2, self.weights / 2, strict=True):
             between = {name: (starts[name] + point * ways[name]).astype(np.float32) for name in self.moving}
             for name, slope in zip(self.moving, self._gradients(between, mask)[1], strict=True):
                 slopes[name] += weight * slope
@@ -95,10 +99,7 @@ class IntegratedGradients:
     def _add(self, out: np.ndarray, name: str, moved: np.ndarray) -> None:
         """Sum up what an input adds by feature: positions and indicators of a number, the steps of a sequence."""
         if name == "numbers":
-            numbers = self.encoding.numbers
-            columns = [number.feature for number in numbers for _ in number.mean]
-            columns += [number.feature for number in numbers if number.has_indicator]
-            np.add.at(out.T, [self.places[column] for column in columns], moved.T)
+            np.add.at(out.T, [self.places[feature] for feature in self.encoding.number_features], moved.T)
         elif name == "sequence_numbers":
             out[:, [self.places[one.feature] for one in self.encoding.sequence_numbers]] += moved.sum(axis=1)
         else:

@@ -6,20 +6,19 @@ Source: Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation
 from collections.abc import Mapping
 from typing import Any
 
-from ibis_features import ConfigError, Examples, FeatureSchema
+from ibis_features import Examples, FeatureSchema
 from models_ml.inputs import InputEncoding
 from models_ml.network import (
     LOSS_BOUNDS,
     LOSS_PARAMS,
     NetworkModel,
-    embedded,
     fit_network,
     import_keras,
     input_tensors,
-    joined,
     load_network,
 )
-from models_ml.preconditions import Bounds
+from models_ml.preconditions import Bounds, require_sequences
+from models_ml.sequence_layers import logit_of, steps_of
 from models_ml.trainer import Observe, Progress
 
 DEFAULT_PARAMS: Mapping[str, Any] = {
@@ -73,10 +72,7 @@ def fit(
 
     The sequences of a row have to be equally long (NULL is empty); the newest step stands last.
     """
-    if not train.schema.sequences:
-        raise ConfigError(
-            "lstm needs a sequence (a LIST column) in the SELECT; add one, or use model='mlp' or 'xgboost'"
-        )
+    require_sequences("lstm", train.schema)
     return fit_network(
         "lstm",
         build,
@@ -102,19 +98,6 @@ def build(encoding: InputEncoding, params: Mapping[str, Any]) -> Any:
     keras = import_keras()
     layers = keras.layers
     inputs = input_tensors(encoding)
-    steps = [inputs["sequence_numbers"]] if "sequence_numbers" in inputs else []
-    if "sequence_categories" in inputs:
-        steps += embedded(encoding.sequence_categories, inputs["sequence_categories"], "step")
-    sequence = joined(steps, "steps")  # [rows, steps, numbers and embeddings]
     # The mask holds the state still over padding, so padding never changes a score; an empty sequence gives zeros.
-    branches = [layers.LSTM(params["units"], name="lstm")(sequence, mask=inputs["mask"])]  # [rows, units]
-    static = [inputs["numbers"]] if "numbers" in inputs else []
-    if "categories" in inputs:
-        static += embedded(encoding.categories, inputs["categories"], "category")
-    if static:
-        features = joined(static, "features")
-        branches.append(layers.Dense(params["dense_units"], activation="relu", name="static")(features))
-    hidden = layers.Dropout(params["dropout"], name="dropout")(joined(branches, "branches"))
-    hidden = layers.Dense(params["dense_units"], activation="relu", name="dense")(hidden)  # [rows, dense_units]
-    hidden = layers.Dropout(params["dropout"], name="dropout_dense")(hidden)
-    return keras.Model(inputs, layers.Dense(1, name="logit")(hidden))
+    read = layers.LSTM(params["units"], name="lstm")(steps_of(encoding, inputs), mask=inputs["mask"])  # [rows, units]
+    return keras.Model(inputs, logit_of(encoding, inputs, read, params))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ibis_features import ConfigError, Examples, FeatureSchema
+from ibis_features import Examples, FeatureSchema
 from models_ml.inputs import InputEncoding
 from models_ml.network import (
     LOSS_BOUNDS,
@@ -16,7 +16,7 @@ from models_ml.network import (
     joined,
     load_network,
 )
-from models_ml.preconditions import Bounds
+from models_ml.preconditions import Bounds, refuse_sequences
 from models_ml.trainer import Observe, Progress
 
 DEFAULT_PARAMS: Mapping[str, Any] = {
@@ -65,9 +65,7 @@ def fit(
     start: NetworkModel | None = None,
 ) -> NetworkModel:
     """Train with early stopping on `validate`; see `fit_network` for the rows and the errors."""
-    if sequences := train.schema.sequences:
-        names = ", ".join(feature.name for feature in sequences)
-        raise ConfigError(f"mlp reads no sequences ({names}); list them in exclude, or use model='lstm'")
+    refuse_sequences("mlp", train.schema)
     return fit_network(
         "mlp",
         build,

@@ -1,4 +1,4 @@
-"""What the two networks (mlp, lstm) share: the training loop, prediction, weights in and out.
+"""What all networks share: the training loop, prediction, weights in and out.
 
 Layers come from `keras` and arithmetic from `keras.ops`, so that KERAS_BACKEND may name another backend than
 TensorFlow. A network is always built by its family's own `build`; an artifact holds numbers and settings, no code.
@@ -12,7 +12,6 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
@@ -20,9 +19,8 @@ import numpy as np
 import pyarrow as pa
 
 from ibis_features import ArtifactError, ConfigError, Examples, FeatureSchema
-from ibis_features.examples import LABEL
 from models_ml.calibration import probabilities
-from models_ml.inputs import CategoryInput, Encoded, InputEncoding, blank_encoding, fit_statistics
+from models_ml.inputs import CategoryInput, Encoded, InputEncoding, blank_encoding, fit_statistics, read_rows
 from models_ml.integrated_gradients import IntegratedGradients
 from models_ml.preconditions import Bounds, check_params, positive_weight
 from models_ml.trainer import Observe, Progress
@@ -81,10 +79,10 @@ def fit_network(
     keras = import_keras()
     draws = np.random.default_rng(seed)
     blank = start.encoding if start else blank_encoding(train, steps=params.get("max_length", 0))
-    squashed, labels = _read(train, blank, params["max_rows"], draws)
+    squashed, labels = read_rows(train, blank, params["max_rows"], draws)
     encoding = start.encoding if start else fit_statistics(blank, squashed)
     rows = encoding.standardise(squashed)
-    validate_rows, validate_labels = _read(validate, encoding, params["max_rows"], draws)
+    validate_rows, validate_labels = read_rows(validate, encoding, params["max_rows"], draws)
     with BUILDING:
         keras.utils.set_random_seed(seed)
         network = build(encoding, params)
@@ -170,7 +168,7 @@ class NetworkModel:
     @cached_property
     def _gradients(self) -> IntegratedGradients:
         with BUILDING:
-            return IntegratedGradients(self.network, self.encoding, self.schema.names)
+            return IntegratedGradients(self.family, self.network, self.encoding, self.schema.names)
 
     def dump(self) -> dict[str, bytes]:
         state = {"family": self.family, "params": dict(self.params), "encoding": self.encoding.to_json()}
@@ -244,24 +242,6 @@ def _standard_error_closed() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
-
-
-def _read(
-    examples: Examples, encoding: InputEncoding, max_rows: int, draws: np.random.Generator
-) -> tuple[Encoded, np.ndarray]:
-    """At most `max_rows` rows, squashed, and their labels (float32 [rows])."""
-    total = examples.rows()
-    kept = np.sort(draws.choice(total, max_rows, replace=False)) if total > max_rows else np.arange(total)
-    encoded, labels, start = [], [], 0
-    for batch in examples.batches():
-        low, high = np.searchsorted(kept, [start, start + batch.num_rows])
-        chosen = batch.take(pa.array(kept[low:high] - start))
-        encoded.append(encoding.squash(chosen))
-        labels.append(chosen.column(LABEL).to_numpy(zero_copy_only=False))
-        start += batch.num_rows
-    names = [field.name for field in fields(Encoded)]
-    whole = Encoded(**{name: np.concatenate([getattr(piece, name) for piece in encoded]) for name in names})
-    return whole, np.concatenate(labels)
 
 
 def _train(

@@ -1,10 +1,11 @@
-"""What every family checks before it trains: params within bounds, and labels of both kinds."""
+"""What families check before they train: params within bounds, features that they read, and labels of both kinds."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from ibis_features import ConfigError, Examples, ExamplesError
+from ibis_features import ConfigError, Examples, ExamplesError, FeatureSchema
+from models_ml.trainer import READS_SEQUENCES
 
 Bounds = Mapping[str, tuple[float, float]]
 """The least and the greatest value that a param takes. A bound of type int asks for whole numbers."""
@@ -22,6 +23,22 @@ def check_params(family: str, params: Mapping[str, Any], bounds: Bounds) -> None
             raise ConfigError(
                 f"params.{name}={value!r} does not suit model '{family}': give {kind} from {low} to {high}"
             )
+
+
+def refuse_sequences(family: str, schema: FeatureSchema) -> None:
+    """Raises ConfigError where there is a sequence, for a family that reads none."""
+    if schema.sequences:
+        names = ", ".join(feature.name for feature in schema.sequences)
+        others = " or ".join(f"model='{name}'" for name in READS_SEQUENCES)
+        raise ConfigError(f"{family} reads no sequences ({names}); list them in exclude, or use {others}")
+
+
+def require_sequences(family: str, schema: FeatureSchema) -> None:
+    """Raises ConfigError where there is no sequence, for a family that is made for them."""
+    if not schema.sequences:
+        raise ConfigError(
+            f"{family} needs a sequence (a LIST column) in the SELECT; add one, or use model='mlp' or 'xgboost'"
+        )
 
 
 def positive_weight(train: Examples, validate: Examples, class_weight: str | None) -> float:

@@ -27,10 +27,12 @@ class GivenUpError(Exception):
 
 TRAINERS = {
     "xgboost": "models_ml.trees",
+    "logistic": "models_ml.linear",
     "mlp": "models_ml.mlp",
     "lstm": "models_ml.lstm",
+    "transformer": "models_ml.transformer",
 }
-READS_SEQUENCES = ("lstm",)
+READS_SEQUENCES = ("lstm", "transformer")
 TOGETHER = " + "
 """Stands between the members in the name of an ensemble: `xgboost + mlp`."""
 
@@ -38,7 +40,8 @@ TOGETHER = " + "
 class FittedModel(Protocol):
     """A trained model.
 
-    base_log_odds: where contributions start from: for trees the training rows' mean, for networks a middle row.
+    base_log_odds: where contributions start from: for trees and the logistic regression the training rows' mean, for
+    networks a middle row.
     tells_contributions: whether they can be told here; a network needs TensorFlow for its gradients.
     """
 

@@ -318,7 +318,7 @@ rows = con.execute("select scores.churn(rows), scores.churn(a := a, b := b) from
 table = con.execute("select score from scores.churn_table('rows') order by user_id").fetchall()
 assert [(x, x) for (x,) in table] == rows
 listed = con.execute("select count(*) from duckdb_functions() where schema_name = 'scores'").fetchone()
-assert listed[0] == 2, listed
+assert listed[0] == 3, listed
 con.execute("select * from information_schema.tables").fetchall()
 con.execute("use main; set search_path = 'main'")
 assert con.execute("select scores.churn(rows) from rows order by user_id").fetchall() == [(x,) for x, _ in rows]

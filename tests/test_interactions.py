@@ -238,7 +238,7 @@ def test_a_contribution_of_an_interaction_goes_half_and_half_to_its_features() -
     told = model.contributions(batch)
     assert told.shape == (200, len(model.schema.features))
     assert told.sum(axis=1) + model.base_log_odds == pytest.approx(model.margin(batch).astype(float), abs=1e-5)
-    inner = model.model.contributions(model._widened(batch))
+    inner = model.model.contributions(model.widen(batch))
     names = [*model.schema.names, "spent * visits", "city * gender", "visits * is_member"]
     of = dict(zip(names, inner.T, strict=True))
     expected = of["visits"] + of["spent * visits"] / 2 + of["visits * is_member"] / 2

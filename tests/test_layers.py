@@ -24,6 +24,9 @@ HEAVY = [
     "rich",
     "matplotlib",
     "mlflow",
+    "fastapi",
+    "uvicorn",
+    "streamlit",
 ]
 FORBIDDEN_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}

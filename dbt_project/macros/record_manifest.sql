@@ -1,7 +1,8 @@
 {#
     Writes what the dbt manifest says of the feature and sequence tables, and of all that stands above them, into
     foretable.manifest: a copied warehouse file then still says what it holds. `foretable features` and `ibis_features`
-    read it. One row a node: part (nodes, sources or groups of the manifest), unique_id, node (JSON).
+    read it, and `foretable publish` what of each node is personal or published. One row a node: part (nodes, sources or
+    groups of the manifest), unique_id, node (JSON).
 #}
 {% macro record_manifest() %}
     {%- if not execute -%}{{- return('') -}}{%- endif -%}
@@ -13,6 +14,7 @@
             'resource_type': node.resource_type,
             'depends_on': {'nodes': node.depends_on.get('nodes', [])},
         } -%}
+        {%- do kept.update(foretable.said_of_publishing(node)) -%}
         {%- if node.name.startswith('features__') or node.name.startswith('sequences__') -%}
             {%- set columns = {} -%}
             {%- for name, column in node.columns.items() -%}
@@ -49,4 +51,34 @@
     {%- endfor -%}
     create or replace table foretable.manifest (part varchar not null, unique_id varchar primary key, node json not null);
     insert into foretable.manifest values {{ literals | join(', ') }}
+{% endmacro %}
+
+
+{#
+    What a node says about being published, where it says something: `publish`, of its meta, and `personal`, which columns
+    tell of a person (true) or do not although those of the same name above do (false).
+#}
+{% macro said_of_publishing(node) %}
+    {%- set said = {} -%}
+    {%- set meta = dict(node.get('meta') or {}, **((node.config.get('meta') or {}))) -%}
+    {%- if 'publish' in meta -%}
+        {%- do said.update({'publish': meta['publish']}) -%}
+    {%- endif -%}
+    {%- set personal = {} -%}
+    {%- for name in var('personal', []) -%}
+        {%- do personal.update({name: true}) -%}
+    {%- endfor -%}
+    {%- for name, column in node.columns.items() -%}
+        {%- set of_column = dict(column.get('meta') or {}, **((column.get('config') or {}).get('meta') or {})) -%}
+        {%- set tags = (column.get('tags') or []) + ((column.get('config') or {}).get('tags') or []) -%}
+        {%- if 'personal' in of_column -%}
+            {%- do personal.update({name: of_column['personal']}) -%}
+        {%- elif 'personal' in tags -%}
+            {%- do personal.update({name: true}) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- if personal -%}
+        {%- do said.update({'personal': personal}) -%}
+    {%- endif -%}
+    {{- return(said) -}}
 {% endmacro %}

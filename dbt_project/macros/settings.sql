@@ -117,7 +117,7 @@
     by itself; a team's project has vars of its own. This happens while dbt parses, before anything is built.
 #}
 {% macro check_vars(defaults) %}
-    {%- set known = (defaults | list) + ['train', 'promote', 'plan', 'folds', 'leak_tests'] -%}
+    {%- set known = (defaults | list) + ['train', 'promote', 'plan', 'folds', 'leak_tests', 'publish', 'personal'] -%}
     {%- for name in invocation_args_dict.get('vars') or {} if name not in known -%}
         {{ exceptions.raise_compiler_error("unknown var '" ~ name ~ "' in --vars; known: " ~ (known | join(', '))) }}
     {%- endfor -%}

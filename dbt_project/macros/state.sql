@@ -6,6 +6,14 @@
             ~ "DuckDB cannot tell them apart; rename the file, to warehouse.duckdb say"
         ) }}
     {%- endif -%}
+    {%- if execute and load_relation(api.Relation.create(
+        database=target.database, schema='main', identifier='_published'
+    )) is not none -%}
+        {{ exceptions.raise_compiler_error(
+            "the warehouse file is a published one, which is for reading and is replaced by every publish; build into the "
+            ~ "warehouse that it was published from"
+        ) }}
+    {%- endif -%}
     create schema if not exists foretable;
     create schema if not exists scores;
     create schema if not exists changes;

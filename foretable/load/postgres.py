@@ -60,23 +60,9 @@ class PostgresSource:
             import psycopg
         except ImportError:
             raise LoadError("loading from Postgres needs psycopg: pip install 'foretable[load]'") from None
-        is_whole = re.fullmatch(r"\$\{\w+\}", self.connection.strip()) is not None
-        text = self.credentials.expand(self.connection, in_address=not is_whole)
+        text, timeout = read_address(self.connection, self.credentials)
         try:
-            # A password with a bare @ or / would be read as a part of the host, and shown as that.
-            if "@" in text.replace(urlsplit(text).netloc, "") or urlsplit(text).netloc.count("@") > 1:
-                raise ValueError
-            known = psycopg.conninfo.conninfo_to_dict(text)
-        except (psycopg.Error, ValueError):
-            raise LoadError(
-                "the connection string cannot be read; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with "
-                "what is no letter or digit in a password as %XX"
-            ) from None
-        for name in ("password", "sslpassword"):
-            self.credentials.hide(str(known.get(name) or ""))
-        self.credentials.hide(urlsplit(text).password or "")
-        try:
-            con = psycopg.connect(text, connect_timeout=int(known.get("connect_timeout") or CONNECT_SECONDS))
+            con = psycopg.connect(text, connect_timeout=timeout)
             con.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             con.read_only = True
         except psycopg.Error as error:
@@ -158,6 +144,31 @@ class PostgresSource:
                 "cursor, or make a view that fills it"
             )
         return columns
+
+
+def read_address(address: str, credentials: Credentials) -> tuple[str, int]:
+    """The address with every ${NAME} as the environment has it, and how many seconds a connection may take to open.
+
+    Its secrets are hidden from now on. Raises LoadError where it cannot be read.
+    """
+    import psycopg
+
+    is_whole = re.fullmatch(r"\$\{\w+\}", address.strip()) is not None
+    text = credentials.expand(address, in_address=not is_whole)
+    try:
+        # A password with a bare @ or / would be read as a part of the host, and shown as that.
+        if "@" in text.replace(urlsplit(text).netloc, "") or urlsplit(text).netloc.count("@") > 1:
+            raise ValueError
+        known = psycopg.conninfo.conninfo_to_dict(text)
+    except (psycopg.Error, ValueError):
+        raise LoadError(
+            "the connection string cannot be read; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with "
+            "what is no letter or digit in a password as %XX"
+        ) from None
+    for name in ("password", "sslpassword"):
+        credentials.hide(str(known.get(name) or ""))
+    credentials.hide(urlsplit(text).password or "")
+    return text, int(known.get("connect_timeout") or CONNECT_SECONDS)
 
 
 def _read_as_printed(cursor: Any, columns: list[Any]) -> None:

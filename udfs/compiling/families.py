@@ -6,18 +6,22 @@ from typing import Any
 
 from models_ml.ensemble import EnsembleModel
 from models_ml.interactions import CrossedModel
+from models_ml.linear import LogisticModel
 from models_ml.network import NetworkModel
 from models_ml.trainer import FittedModel
 from models_ml.trees import TreesModel
 from udfs.compiling.ensembles import compile_ensemble
 from udfs.compiling.interactions import compile_crossed
+from udfs.compiling.logistic import compile_logistic
 from udfs.compiling.mlp import compile_mlp
 from udfs.compiling.scope import Compiled, UncompiledError
+from udfs.compiling.transformer import compile_transformer
 from udfs.compiling.tree_explanations import explain_trees
 from udfs.compiling.trees import compile_trees
 
 NETWORKS: Mapping[str, Callable[[NetworkModel], Compiled]] = {
     "mlp": compile_mlp,
+    "transformer": compile_transformer,
 }
 
 
@@ -49,6 +53,7 @@ def _compile_crossed(model: CrossedModel) -> Compiled:
 
 FAMILIES: Mapping[type, Callable[[Any], Compiled]] = {
     TreesModel: _compile_trees,
+    LogisticModel: compile_logistic,
     NetworkModel: _compile_network,
     EnsembleModel: _compile_ensemble,
     CrossedModel: _compile_crossed,

@@ -1,0 +1,1 @@
+"""A build handed to readers: one DuckDB file that is replaced as a whole, and its tables as Parquet and in Postgres."""

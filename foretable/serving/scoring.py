@@ -1,0 +1,230 @@
+"""Scores from one DuckDB file as it was when it was opened: looked up for an entity, computed for a row."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from foretable.project import TAKEN_NAMES
+from foretable.query import json_value
+from foretable.serving.offers import Offer, read_offers
+from ibis_features.errors import ExamplesError, NotFoundError
+from ibis_features.reader import open_reader
+from ibis_features.tables import quoted
+
+Row = dict[str, Any]
+_TAKEN = {*TAKEN_NAMES, "memory", "temp", "system"}
+
+
+class ScoringFile:
+    """Answers from an open file, one at a time, on one thread of DuckDB. What it returns is ready for JSON.
+
+    DuckDB gives a process that opens a path twice the file that it has open already, also where another file has taken
+    its place. So the file is attached to a database in memory, which nobody shares.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises NotFoundError where there is no file, and what DuckDB raises where it is none of its own."""
+        if not path.is_file():
+            raise NotFoundError(f"no file at {path}; build a warehouse with `foretable build`, or publish one")
+        open_reader(path).close()  # what a killed build has left beside the file is taken into it
+        self._lock = threading.Lock()
+        self._con = duckdb.connect(":memory:", config={"threads": "1", "python_enable_replacements": "false"})
+        try:
+            # Views that dbt made name the database as the file is named.
+            name = path.stem if path.stem.lower() not in _TAKEN else "served"
+            self._con.execute(f"attach {_literal(str(path))} as {quoted(name)} (read_only)")
+            self._con.execute(f"use {quoted(name)}")
+            self._con.execute("set enable_external_access = false")
+            self._con.execute("set lock_configuration = true")
+            self.offers = read_offers(self._con)
+        except BaseException:
+            self._con.close()
+            raise
+
+    def close(self) -> None:
+        with self._lock:
+            self._con.close()
+
+    def offer(self, name: str) -> Offer:
+        if name not in self.offers:
+            raise NotFoundError(f"no prediction '{name}'; there are: {', '.join(self.offers) or 'none'}")
+        return self.offers[name]
+
+    def summary(self, offer: Offer) -> Row:
+        """How many rows are scored, by which version, as of when."""
+        sql = (
+            f"select count(*) as row_count, max(version) as version, max({quoted(offer.as_of)})::timestamp as as_of, "
+            f"max(scored_at) as scored_at from {offer.table}"
+        )
+        return self._one(sql) or {}
+
+    def ranked(self, name: str, *, containing: str, low: float, high: float, most: int) -> list[Row]:
+        """The highest scores from `low` to `high` of entities whose text has `containing` in it, without reasons."""
+        offer = self.offer(name)
+        columns = ", ".join(quoted(column) for column in offer.columns if column != "reasons")
+        return self._all(
+            f"select {columns} from {offer.table} where contains({quoted(offer.entity)}::varchar, ?) "
+            f"and score between ? and ? order by score desc, {quoted(offer.entity)} limit {most:d}",
+            [containing, low, high],
+        )
+
+    def values(self, name: str, feature: str, most: int) -> list[Any]:
+        """The most frequent values of a feature among the rows of the file, missing ones left out."""
+        offer = self.offer(name)
+        _check_known(offer, {feature: None})
+        if offer.rows is None:
+            return []
+        column = quoted(feature)
+        rows = self._all(
+            f"select {column} as value from {offer.rows} where {column} is not null group by {column} "
+            f"order by count(*) desc, {column} limit {most:d}"
+        )
+        return [row["value"] for row in rows]
+
+    def score(self, name: str, entity: object) -> Row:
+        """The entity's row of the table of scores, without reasons; raises NotFoundError where there is none."""
+        offer = self.offer(name)
+        row = self._scored(offer, entity, [column for column in offer.columns if column != "reasons"])
+        as_of = row.pop(offer.as_of)
+        return {"prediction": name, "entity": row.pop(offer.entity), **row, "as_of": as_of}
+
+    def reasons(self, name: str, entity: object) -> Row:
+        """Why the entity scores so; raises NotFoundError where the file does not say."""
+        offer = self.offer(name)
+        if offer.has_reasons:
+            row = self._scored(offer, entity, [offer.entity, "version", "score", "reasons"])
+            return {"prediction": name, "entity": row.pop(offer.entity), **row}
+        return self.explain_row(name, self.features(name, entity))
+
+    def features(self, name: str, entity: object, changes: Mapping[str, Any] | None = None) -> Row:
+        """The features of the entity that its score was made from, with `changes` in their place."""
+        offer = self.offer(name)
+        _check_macro(offer)
+        if offer.rows is None:
+            raise NotFoundError(f"the file holds no rows of '{name}' to change; give all features in `features`")
+        changes = changes or {}
+        _check_known(offer, changes)
+        if left_out := [feature for feature in offer.left_out if feature not in changes]:
+            raise ExamplesError(
+                f"the file leaves out {_listed(left_out)} of '{name}'; give each in `changes`, null where it is not "
+                "known"
+            )
+        kept = [feature for feature in offer.features if feature not in offer.left_out]
+        listed = ", ".join(f"scored_rows.{quoted(feature)}" for feature in kept) or "1"
+        row = self._one(
+            f"select {listed} from {offer.rows} as scored_rows inner join {offer.table} as scores "
+            f"on scored_rows.{quoted(offer.entity)} = scores.{quoted(offer.entity)} "
+            f"and scored_rows.{quoted(offer.as_of)} = scores.{quoted(offer.as_of)} "
+            f"where scored_rows.{quoted(offer.entity)} = try_cast(? as {offer.entity_type})",
+            [entity],
+        )
+        if row is None:
+            raise NotFoundError(_unknown(offer, entity))
+        return {feature: changes.get(feature, row.get(feature)) for feature in offer.features}
+
+    def score_row(self, name: str, features: Mapping[str, Any]) -> Row:
+        """What the macro says of a row, all of whose features are given; None is a missing value."""
+        offer = self.offer(name)
+        score = self._called(offer, offer.macro, features)
+        return {"prediction": name, "version": self._version(offer), "score": score, "features": dict(features)}
+
+    def explain_row(self, name: str, features: Mapping[str, Any]) -> Row:
+        """The reasons that the file's explainer gives for a row."""
+        offer = self.offer(name)
+        if offer.explainer is None:
+            raise NotFoundError(
+                f"the file cannot explain rows of '{name}'; with reasons=3 in the prediction's config, a build writes "
+                "the reasons of each scored entity"
+            )
+        reasons = self._called(offer, offer.explainer, features)
+        return {**self.score_row(name, features), "reasons": reasons}
+
+    def _scored(self, offer: Offer, entity: object, columns: list[str]) -> Row:
+        row = self._one(
+            f"select {', '.join(map(quoted, columns))} from {offer.table} "
+            f"where {quoted(offer.entity)} = try_cast(? as {offer.entity_type})",
+            [entity],
+        )
+        if row is None:
+            raise NotFoundError(_unknown(offer, entity))
+        return row
+
+    def _version(self, offer: Offer) -> int | None:
+        row = self._one(f"select version from {offer.table} limit 1")
+        return row["version"] if row else None
+
+    def _called(self, offer: Offer, function: str | None, features: Mapping[str, Any]) -> Any:
+        _check_macro(offer)
+        _check_known(offer, features)
+        if missing := [feature for feature in offer.features if feature not in features]:
+            raise ExamplesError(
+                f"'{offer.name}' also takes {_listed(missing)}; give each, null where it is not known, or an entity "
+                "with changes"
+            )
+        values = ", ".join(f"?::{kind} as {quoted(feature)}" for feature, kind in offer.features.items())
+        row = [features[feature] for feature in offer.features]
+        try:
+            found = self._one(f"select {function}(given) as answer from (select {values}) as given", row)
+        except (duckdb.Error, RuntimeError) as error:  # RuntimeError: text that is no Unicode
+            if sentence := self._unreadable(offer, features):
+                raise ExamplesError(sentence) from error
+            raise
+        assert found is not None
+        return found["answer"]
+
+    def _unreadable(self, offer: Offer, features: Mapping[str, Any]) -> str | None:
+        """The first feature whose value is not of its type."""
+        for feature, kind in offer.features.items():
+            try:
+                self._one(f"select ?::{kind} as given", [features[feature]])
+            except (duckdb.Error, RuntimeError):
+                return f"the feature '{feature}' is {features[feature]!r}, which is no {kind}; give it as one, or null"
+        return None
+
+    def _one(self, sql: str, values: list[Any] | None = None) -> Row | None:
+        rows = self._all(sql, values)
+        return rows[0] if rows else None
+
+    def _all(self, sql: str, values: list[Any] | None = None) -> list[Row]:
+        with self._lock:
+            found = self._con.execute(sql, values or []).fetchall()
+            names = [column[0] for column in self._con.description or []]
+        return [{name: json_value(value) for name, value in zip(names, row, strict=True)} for row in found]
+
+
+def _check_macro(offer: Offer) -> None:
+    if offer.macro is None:
+        raise NotFoundError(
+            f"the file holds no function that scores rows of '{offer.name}'; ask for the score of an entity"
+        )
+
+
+def _check_known(offer: Offer, features: Mapping[str, Any]) -> None:
+    if unknown := [feature for feature in features if feature not in offer.features]:
+        raise ExamplesError(
+            f"'{offer.name}' takes no feature {_listed(unknown)}; it takes {_listed(list(offer.features), most=200)}"
+        )
+
+
+def _listed(names: list[str], most: int = 10) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def _unknown(offer: Offer, entity: object) -> str:
+    return f"no {offer.entity} {entity!r} is scored by '{offer.name}'; look for it in the table pred__{offer.name}"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def stamp_of(path: Path) -> tuple[int, int, int]:
+    """What tells one file at a path from the next."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -1,0 +1,114 @@
+"""From log-odds to a score as SQL: calibration, the logistic function, and several models that become one."""
+
+from itertools import chain, zip_longest
+
+import numpy as np
+from sqlglot import exp
+
+from ibis_features import ArtifactError
+from models_ml.calibration import LEAST_LOG_ODDS, MOST_LOG_ODDS, CalibratedModel, Calibration
+from models_ml.ensemble import EnsembleModel
+from models_ml.interactions import CrossedModel
+from models_ml.linear import LogisticModel
+from models_ml.network import NetworkModel
+from models_ml.trainer import FittedModel
+from models_ml.trees import TreesModel
+from udfs.portable import logistic, network, trees
+from udfs.portable.dialects import Dialect
+from udfs.portable.formula import Formula, Step, clipped, times, total, whole
+
+
+def score(fitted: FittedModel, dialect: Dialect) -> Formula:
+    """The probability as a double, which rounds to the float32 that `predict` gives, as near as the margin is."""
+    if isinstance(fitted, CalibratedModel):
+        margin = margin_of(fitted.model, dialect)
+        own = margin.then({"own_log_odds": _log_odds(fitted.calibration, margin.result, dialect)})
+        return _probability(own, MOST_LOG_ODDS, dialect)
+    return _probability(margin_of(fitted, dialect), -LEAST_LOG_ODDS, dialect)
+
+
+def margin_of(model: FittedModel, dialect: Dialect, prefix: str = "") -> Formula:
+    """The log-odds of a model without calibration; raises ArtifactError where plain SQL cannot say them."""
+    if isinstance(model, TreesModel):
+        return trees.formula(model, dialect, prefix)
+    if isinstance(model, LogisticModel):
+        return logistic.formula(model, dialect, prefix)
+    if isinstance(model, NetworkModel) and model.family == "mlp":
+        return network.formula(model, dialect, prefix)
+    if isinstance(model, EnsembleModel):
+        return _ensemble(model, dialect)
+    if isinstance(model, CrossedModel):
+        pairs = ", ".join(pair.name for pair in model.interactions)
+        raise ArtifactError(
+            f"the model makes interactions ({pairs}), in float32 that not every engine has; give the SELECT columns "
+            "for them in place of the config key, or publish the table of scores, pred__<name>, instead"
+        )
+    family = model.family if isinstance(model, NetworkModel) else type(model).__name__
+    raise ArtifactError(
+        f"'{family}' cannot be said as a plain SELECT: xgboost, logistic, mlp and ensembles of them can; publish the "
+        "table of scores, pred__<name>, to the other engine instead"
+    )
+
+
+def _ensemble(model: EnsembleModel, dialect: Dialect) -> Formula:
+    """Members side by side, step by step, and what becomes of their log-odds."""
+    combination = model.combination
+    by_name = {name: margin_of(member, dialect, f"{name}_") for name, member in model.members.items()}
+    if combination.thresholds:
+        by_name = {name: _probability(m, -LEAST_LOG_ODDS, dialect, f"{name}_") for name, m in by_name.items()}
+    members = [*by_name.values()]
+    steps = tuple(_merged(step) for step in zip_longest(*(member.steps for member in members), fillvalue={}))
+    joint = Formula(steps, "")
+    if not combination.thresholds:
+        weighted = [times(m.result, dialect.number(w)) for m, w in zip(members, combination.weights, strict=True)]
+        return joint.then({"margin": total([dialect.number(combination.intercept), *weighted])})
+    votes = [
+        exp.If(
+            this=exp.GTE(this=exp.column(member.result), expression=dialect.number(threshold)),
+            true=whole(1),
+            false=whole(0),
+        )
+        for member, threshold in zip(members, combination.thresholds, strict=True)
+    ]
+    undecided = 0.5 / len(votes)
+    shares = np.clip(np.arange(len(votes) + 1) / len(votes), undecided, 1 - undecided)
+    log_odds = np.log(shares) - np.log1p(-shares)
+    by_count = [exp.If(this=whole(count), true=dialect.number(np.float32(v))) for count, v in enumerate(log_odds)]
+    return joint.then(
+        {"vote_count": total(votes)},
+        {"margin": exp.cast(exp.Case(this=exp.column("vote_count"), ifs=by_count), "double")},
+    )
+
+
+def _merged(steps: tuple[Step, ...]) -> Step:
+    return dict(chain.from_iterable(step.items() for step in steps))
+
+
+def _log_odds(calibration: Calibration, margin: str, dialect: Dialect) -> exp.Expression:
+    """`y + slope * (margin - x)` of the piece that the margin lies in."""
+    pieces = [
+        exp.Add(
+            this=dialect.number(y),
+            expression=exp.Mul(
+                this=dialect.number(slope),
+                expression=exp.paren(exp.Sub(this=exp.column(margin), expression=dialect.number(x))),
+            ),
+        )
+        for x, y, slope in zip(calibration.x, calibration.y, calibration.slope, strict=True)
+    ]
+    ends = [exp.LT(this=exp.column(margin), expression=dialect.number(end)) for end in calibration.x[1:]]
+    if not ends:
+        return pieces[0]
+    before = [exp.If(this=end, true=piece) for end, piece in zip(ends, pieces[:-1], strict=True)]
+    return exp.Case(ifs=before, default=pieces[-1])
+
+
+def _probability(log_odds: Formula, most: float, dialect: Dialect, prefix: str = "") -> Formula:
+    """`1 / (1 + exp(-log_odds))`, within bounds: beyond them Postgres raises an error where others give 0."""
+    bounded = f"{prefix}log_odds"
+    odds_against = exp.Exp(this=exp.Neg(this=exp.column(bounded)))
+    denominator = exp.paren(exp.Add(this=dialect.number(1.0), expression=odds_against))
+    return log_odds.then(
+        {bounded: clipped(log_odds.result, -most, most, dialect)},
+        {f"{prefix}score": exp.Div(this=dialect.number(1.0), expression=denominator, typed=True, safe=False)},
+    )
