@@ -147,6 +147,17 @@ def test_contributions_in_sql_are_exact_and_add_up_to_the_log_odds(con: duckdb.D
     assert {name for (name,) in changed} <= set(model.schema.names)
 
 
+def test_a_zero_of_either_sign_lies_on_a_threshold_of_zero_and_not_below_it(con: duckdb.DuckDBPyConnection) -> None:
+    values = np.array([[-1.0], [0.0]] * 50, np.float32)
+    booster = xgboost.train({"objective": "binary:logistic", "nthread": 1}, xgboost.DMatrix(values, values < 0), 2)
+    model = TreesModel(booster, (MatrixColumn("a", "number"),), schema_of((Feature("a", "number", "FLOAT"),)))
+    compile_sql(con, "sign", model)
+    below, zero, minus_zero = (
+        scores(con, f"select scores.sign(a := '{a}'::float)")[0] for a in ("-1e-45", "0", "-0.0")
+    )
+    assert below > 0.5 > zero == minus_zero
+
+
 def test_a_tree_that_never_splits_scores_its_leaf(con: duckdb.DuckDBPyConnection) -> None:
     model = numeric_model(["a", "b"], trees=3, gamma=1e9)
     compile_sql(con, "flat", model)
