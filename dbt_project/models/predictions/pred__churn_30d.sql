@@ -1,10 +1,12 @@
 {{ config(
     enabled=(30 in setting('horizons')), materialized='prediction', entity='user_id',
     label='churned_30d', horizon_days=30, kind='binary', model='mlp',
-    truth='truth__user'
+    truth='truth__user',
+    exclude=['recency_quintile', 'frequency_quintile', 'money_quintile']
 ) }}
 
--- depends_on: {{ ref('truth__user') }}
+-- Without what live_features does not tell, so that scores.churn_30d_live scores the features of this moment.
+-- depends_on: {{ ref('truth__user') }}, {{ ref('live_features') }}
 with features as (
     select * from {{ ref('features__user') }}
 ),
