@@ -1,7 +1,7 @@
 {{ config(
     enabled=(30 in setting('horizons')), materialized='prediction', entity='user_id',
     label='churned_30d', horizon_days=30, kind='binary', model='mlp',
-    truth='truth__user'
+    truth='truth__user', reasons=3
 ) }}
 
 -- depends_on: {{ ref('truth__user') }}
