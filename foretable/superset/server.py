@@ -24,7 +24,7 @@ ADMIN = "admin"
 IMPORTER = "foretable_import"
 """The account that the dashboard is imported by; it gets another password each time."""
 SECONDS_TO_START = 300
-SECONDS_TO_IMPORT = 120
+SECONDS_TO_ANSWER = 300
 
 
 @dataclass(frozen=True)
@@ -98,15 +98,24 @@ class Superset:
 
         Raises Refusal with Superset's answer where it does not take it.
         """
+        try:
+            self._post_bundle(bundle, password)
+        except requests.RequestException as error:
+            log = self.home / "server.log"
+            raise Refusal(f"Superset did not take the dashboard ({error}); {log} tells why") from None
+
+    def _post_bundle(self, bundle: bytes, password: str) -> None:
         with requests.Session() as session:
             session.trust_env = False  # no proxy stands between this machine and itself
             login = {"username": IMPORTER, "password": password, "provider": "db"}
-            token = _answer(session.post(f"{self.address}/api/v1/security/login", json=login, timeout=60))
+            token = _answer(
+                session.post(f"{self.address}/api/v1/security/login", json=login, timeout=SECONDS_TO_ANSWER)
+            )
             session.headers["Authorization"] = f"Bearer {token['access_token']}"
-            csrf = _answer(session.get(f"{self.address}/api/v1/security/csrf_token/", timeout=60))
+            csrf = _answer(session.get(f"{self.address}/api/v1/security/csrf_token/", timeout=SECONDS_TO_ANSWER))
             session.headers.update({"X-CSRFToken": csrf["result"], "Referer": self.address})
             archive = {"bundle": ("foretable.zip", bundle, "application/zip")}
-            _answer(session.post(f"{self.address}/api/v1/assets/import/", files=archive, timeout=SECONDS_TO_IMPORT))
+            _answer(session.post(f"{self.address}/api/v1/assets/import/", files=archive, timeout=SECONDS_TO_ANSWER))
 
     def _environment(self) -> dict[str, str]:
         others = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
