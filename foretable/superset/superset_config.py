@@ -14,3 +14,5 @@ SESSION_COOKIE_SECURE = False
 TALISMAN_ENABLED = True
 # One process without a queue of tasks: limits of requests can be counted in its memory.
 RATELIMIT_STORAGE_URI = "memory://"
+# A chart waits as long for its query as the server does.
+SUPERSET_WEBSERVER_TIMEOUT = 300
