@@ -20,6 +20,7 @@ from foretable.publish.command import publish, publish_after
 from foretable.reading import predictions, sql
 from foretable.report import report
 from foretable.serving.command import serve
+from foretable.superset.command import superset
 from foretable.ui.command import ui
 
 if TYPE_CHECKING:
@@ -290,7 +291,7 @@ def init(folder: Path, name: str | None) -> None:
 
 
 for command in (
-    *(load, features, sql, predictions, report, publish, serve, ui),
+    *(load, features, sql, predictions, report, publish, serve, ui, superset),
     *(versions, promote, rollback, compare, shadow, retire, export, compile_command),
 ):
     main.add_command(command)

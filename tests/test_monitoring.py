@@ -16,7 +16,7 @@ from tests.predicting import fixed, predict
 from udfs.lifecycle import roll_back
 from udfs.watching import write_realised
 
-MODELS = ("monitoring__realised", "monitoring__drift", "monitoring__scores")
+MODELS = ("monitoring__realised", "monitoring__drift", "monitoring__scores", "monitoring__metrics")
 AS_OF = datetime(2025, 5, 1)
 
 
@@ -41,7 +41,7 @@ def con(watched: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def test_without_a_prediction_they_are_empty(con: duckdb.DuckDBPyConnection) -> None:
-    assert [con.execute(f"from {model}").fetchall() for model in MODELS] == [[], [], []]
+    assert [con.execute(f"from {model}").fetchall() for model in MODELS] == [[]] * len(MODELS)
 
 
 # Realised
@@ -186,6 +186,27 @@ def test_the_view_of_scores_describes_what_was_logged(con: duckdb.DuckDBPyConnec
         "from pred__test"
     ).fetchone()
     assert found == [pytest.approx(expected)]
+
+
+def test_the_view_of_metrics_has_the_model_beside_its_baselines_and_null_for_what_is_not_defined(
+    con: duckdb.DuckDBPyConnection,
+) -> None:
+    select = fixed(con)
+    predict(con, select)
+    predict(con, select, promote="never", seed=8)
+    con.execute("update foretable.metrics set value = 'nan', lower = 'nan' where version = 2 and metric = 'f1'")
+    served = con.execute(
+        "select scored_by, metric_value from monitoring__metrics "
+        "where is_active and split = 'test' and metric = 'roc_auc' and not contains(scored_by, 'above')"
+    ).fetchall()
+    assert {"model", "base_rate"} <= {scored_by for scored_by, _ in served}
+    assert dict(served)["base_rate"] == 0.5
+    shown = con.execute(
+        "select version, is_active, count(*), count(*) filter (metric_value is null and metric_lower is null) "
+        "from monitoring__metrics where split = 'test' and metric = 'f1' and scored_by in ('model', 'base_rate') "
+        "group by all order by all"
+    ).fetchall()
+    assert shown == [(1, True, 2, 0), (2, False, 2, 2)]
 
 
 # Tests that a team puts on a prediction

@@ -44,6 +44,8 @@ def test_the_wheel_carries_what_it_needs_and_nothing_that_was_built(wheel: Path)
         "foretable/dbt_project/macros/prediction.sql",
         "foretable/dbt_project/models/features/features__user.sql",
         "foretable/reporting/templates/prediction.html",
+        "foretable/superset/bundle/charts.yaml",
+        "foretable/superset/requirements.txt",
         "foretable/templates/packages.yml",
         "foretable/templates/gitignore",
         "udfs/plugin.py",

@@ -24,6 +24,8 @@ users as (
         churn_30d.score_decile as churn_decile,
         features.event_count_30d,
         features.session_count_30d,
+        features.view_count_30d,
+        features.cart_count_30d,
         features.purchase_count_30d,
         features.purchase_count_lifetime,
         features.purchase_value_30d,

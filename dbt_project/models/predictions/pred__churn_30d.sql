@@ -1,7 +1,7 @@
 {{ config(
     enabled=(30 in setting('horizons')), materialized='prediction', entity='user_id',
     label='churned_30d', horizon_days=30, kind='binary', model='mlp',
-    truth='truth__user',
+    truth='truth__user', reasons=3,
     exclude=['recency_quintile', 'frequency_quintile', 'money_quintile']
 ) }}
 
