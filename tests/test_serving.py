@@ -23,7 +23,7 @@ from foretable.cli import main
 from foretable.serving import strangers
 from foretable.serving.offers import read_offers
 from foretable.serving.scoring import ScoringFile
-from ibis_features import ConfigError, ExamplesError
+from ibis_features import ConfigError, ExamplesError, NotFoundError
 from tests.published import write_published
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: pip install 'foretable[serve]'")
@@ -156,6 +156,23 @@ def test_the_reasons_are_those_beside_the_score(server: Server, truth: dict[str,
     assert len(found["reasons"]) == 2
 
 
+def test_a_changed_row_is_explained_by_the_function_of_the_file(server: Server) -> None:
+    asked = {"entity": "u3", "changes": {"heat": 9.5}}
+    found = server.post("/explain/test", **asked).json()
+    assert found["score"] == server.post("/score/test", **asked).json()["score"]
+    strongest, *others = (abs(reason["contribution"]) for reason in found["reasons"])
+    assert found["reasons"][0]["feature"] == "heat"
+    assert all(strongest >= other for other in others)
+
+
+def test_a_file_without_a_function_that_explains_says_what_gives_reasons(built: Path, tmp_path: Path) -> None:
+    published = Path(shutil.copy(built, tmp_path / "published.duckdb"))
+    with duckdb.connect(str(published)) as con:
+        con.execute("drop macro scores.explain_test")
+    with pytest.raises(NotFoundError, match="with reasons=3 in the prediction's config"):
+        ScoringFile(published).explain_row("test", {"heat": 1, "noise": 1, "kind": "c1"})
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "said"),
     [
@@ -172,7 +189,7 @@ def test_the_reasons_are_those_beside_the_score(server: Server, truth: dict[str,
         ("/score/test", {"entity": True}, 422, "give `features` with all features of a row, or `entity`"),
         ("/score/test", {"entity": "u1", "user": "u1"}, 422, "and nothing else"),
         ("/sql", {"query": "select 1"}, 422, "body.sql: Field required; /openapi.json says what is expected"),
-        ("/explain/test", {"entity": "u1"}, 404, "with reasons=3 in the prediction's config"),
+        ("/explain/numbers", {"entity": 7}, 404, "no function that scores rows of 'numbers'"),
         ("/nowhere", {}, 404, "/openapi.json lists the paths"),
     ],
 )

@@ -61,8 +61,8 @@ def serve(
 
     \b
     Examples:
-        foretable serve published.duckdb
-        FORETABLE_TOKEN=secret foretable serve published.duckdb --port 8080
+        foretable serve warehouse_published.duckdb
+        FORETABLE_TOKEN=secret foretable serve warehouse_published.duckdb --port 8080
         curl -H "Authorization: Bearer secret" "localhost:8080/score/churn_30d?entity=u001"
         curl -H "Authorization: Bearer secret" localhost:8080/score/churn_30d \\
             --json '{"entity": "u001", "changes": {"cart_count_7d": 3}}'

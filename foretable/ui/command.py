@@ -33,7 +33,7 @@ def ui(file: Path | None, warehouse: Path, port: int) -> None:
 
     \b
     Examples:
-        foretable ui published.duckdb
+        foretable ui warehouse_published.duckdb
         foretable ui --port 9000
     """
     from importlib.util import find_spec
