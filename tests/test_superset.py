@@ -187,6 +187,10 @@ def running_superset(file: Path, home: Path) -> Iterator[str]:
     assert "Superset has stopped." in log.read_text()
 
 
+DRAWN = """
+    const holders = document.querySelectorAll('.dashboard-component-chart-holder');
+    return document.querySelector('[data-test=loading-indicator]') ? 0 : holders.length;
+"""
 SHOWN = """
     return [...document.querySelectorAll('.dashboard-component-chart-holder')].map(holder => {
         const colours = new Set();
@@ -198,8 +202,7 @@ SHOWN = """
             }
         }
         return {text: holder.innerText, colours: colours.size,
-                rows: holder.querySelectorAll('tbody tr').length,
-                waits: holder.querySelectorAll('[data-test=loading-indicator]').length};
+                rows: holder.querySelectorAll('tbody tr').length};
     });
 """
 
@@ -249,20 +252,15 @@ def look(address: str, count: int, picture: Path) -> list[dict[str, Any]]:
         options.add_argument(argument)
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
     try:
-        wait = WebDriverWait(driver, 600)
+        driver.set_script_timeout(300)
+        wait = WebDriverWait(driver, 600, poll_frequency=2)
         driver.get(address)
         name = wait.until(lambda page: page.find_element(By.ID, "username"))
         name.send_keys("admin")
         driver.find_element(By.ID, "password").send_keys(PASSWORD + "\n")
         wait.until(lambda page: "/login" not in page.current_url)
         driver.get(address)
-
-        def all_drawn(page: webdriver.Chrome) -> list[dict[str, Any]] | None:
-            found = page.execute_script(SHOWN)
-            is_done = len(found) == count and not any(one["waits"] for one in found)
-            return found if is_done else None
-
-        wait.until(all_drawn)
+        wait.until(lambda page: page.execute_script(DRAWN) == count)
         time.sleep(3)  # the charts grow while they appear
         driver.save_screenshot(str(picture))
         return driver.execute_script(SHOWN)
