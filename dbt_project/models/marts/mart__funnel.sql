@@ -22,9 +22,14 @@ reached as (
 
 stages as (
     select
-        stage_number,
-        stage_name
-    from (values (1, 'came'), (2, 'viewed'), (3, 'put into the cart'), (4, 'bought')) as named (stage_number, stage_name)
+        1 as stage_number,
+        'came' as stage_name
+    union all
+    select 2, 'viewed'
+    union all
+    select 3, 'put into the cart'
+    union all
+    select 4, 'bought'
 ),
 
 counted as (
