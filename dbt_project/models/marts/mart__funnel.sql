@@ -22,14 +22,8 @@ reached as (
 
 stages as (
     select
-        1 as stage_number,
-        'came' as stage_name
-    union all
-    select 2, 'viewed'
-    union all
-    select 3, 'put into the cart'
-    union all
-    select 4, 'bought'
+        unnest(['came', 'viewed', 'put into the cart', 'bought']) as stage_name,
+        unnest(range(1, 5))::integer as stage_number
 ),
 
 counted as (
