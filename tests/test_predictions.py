@@ -56,7 +56,7 @@ def warehouse(tiny_shop: Shop, tmp_path: Path) -> Path:
         ("select *, 1e300::double as far from fixed", {}, "out of range for the destination type FLOAT"),
         ("select * from fixed where user_id = 'u1'", {}, "label in the training rows"),
         ("select * from fixed", {"horizon_days": 400}, "training, validation and test each need one, 400 days apart"),
-        ("select *, [1, 2] as path from fixed", {}, "trees read no sequences (path)"),
+        ("select *, [1, 2] as path from fixed", {}, "xgboost reads no sequences (path)"),
         ("select * from fixed", {"model": "xgbost"}, "unknown model 'xgbost'; known: xgboost, logistic, mlp, lstm"),
         ("select * from fixed", {"kind": "ranking"}, "unknown kind 'ranking'; known: binary"),
         ("select * from fixed", {"lable": "x"}, "unknown config key 'lable'; known: entity, label"),
