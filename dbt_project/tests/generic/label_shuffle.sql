@@ -20,7 +20,7 @@
 {%- set labels = namespace(relation=none) -%}
 {%- for parent_id in node.depends_on.nodes -%}
     {%- set parent = graph.nodes.get(parent_id) -%}
-    {%- if parent is not none and parent.resource_type == 'model' and parent.config.materialized != 'ephemeral' -%}
+    {%- if parent is not none and parent.resource_type == 'model' and parent.config.materialized not in ['ephemeral', 'live'] -%}
         {%- set columns = foretable.columns_of_relation(parent.relation_name) -%}
         {%- if [spec['label'], spec['entity'], spec.get('as_of', 'as_of')] | map('tojson') | reject('in', columns) | list == [] -%}
             {%- set labels.relation = foretable.relation_of(parent) -%}
