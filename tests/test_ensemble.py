@@ -191,12 +191,15 @@ def test_an_ensemble_serves_as_a_table_and_as_a_function_and_its_artifact_is_who
     udfs.register(con)
     assert con.execute(
         """
-        select count(*), bool_and(abs(pred.score - score_test(examples)) < 1e-5)
+        select
+            count(*),
+            bool_and(abs(pred.score - score_test(examples)) < 1e-5),
+            bool_and(abs(pred.score - scores.test(examples)) < 1e-5)
         from pred__test as pred inner join fixed as examples using (user_id, as_of)
         """
-    ).fetchone() == (120, True)
-    macros = con.execute("select count(*) from duckdb_functions() where schema_name = 'scores'").fetchone()
-    assert macros == (0,), "the macro of the trees that served before is gone"
+    ).fetchone() == (120, True, True)
+    macros = con.execute("select function_name from duckdb_functions() where schema_name = 'scores'").fetchall()
+    assert ("explain_test",) not in macros, "the trees that served before explain nothing any more"
     model, environment, params = con.execute(
         "select model, environment, params from foretable.versions where version = 2"
     ).fetchone()
