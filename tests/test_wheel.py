@@ -86,5 +86,6 @@ def test_the_installed_wheel_runs_the_demo_and_writes_nothing_into_itself(wheel:
 
     listed = run(foretable, "predictions", "--format", "json", cwd=folder, environment=environment)
     assert {"churn_30d", "purchase_30d"} <= {row["prediction"] for row in json.loads(listed.stdout)}
-    assert sorted(file.name for file in folder.iterdir()) == [".foretable", "shop", "warehouse.duckdb"]
+    written = [".foretable", "shop", "warehouse.duckdb", "warehouse_published.duckdb"]
+    assert sorted(file.name for file in folder.iterdir()) == written
     assert sorted(site.rglob("*")) == installed
