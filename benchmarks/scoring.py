@@ -21,7 +21,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,14 +108,26 @@ def prepare(folder: Path, by_family: Mapping[str, int]) -> None:
 
 
 def write_examples(con: duckdb.DuckDBPyConnection, table: str, family: str, rows: int) -> None:
-    """Rows whose label hangs on two features; an lstm reads sequences of up to 50 steps, too."""
-    values = [f"if(random() < 0.1, null, random() * {place + 1}) as value_{place}" for place in range(FEATURES)]
+    """An lstm reads sequences of up to 50 steps, too."""
+    values = numbers(gaps=0.1)
     if family == "lstm":
         values = [
             *values[:5],
             "list_transform(range(number % 50), step -> (hash(number + step) % 1000)::double) as gaps",
             "list_transform(range(number % 50), step -> 'k' || (hash(number - step) % 10)) as kinds",
         ]
+    write_labelled(con, table, values, rows)
+
+
+def numbers(*, gaps: float, kind: str = "double") -> list[str]:
+    """The features as SQL; `gaps` is the share of values that are missing."""
+    return [
+        f"if(random() < {gaps}, null, random() * {place + 1})::{kind} as value_{place}" for place in range(FEATURES)
+    ]
+
+
+def write_labelled(con: duckdb.DuckDBPyConnection, table: str, values: Sequence[str], rows: int) -> None:
+    """Rows whose label hangs on two features."""
     con.execute("select setseed(0.7)")
     con.execute(
         f"""

@@ -35,7 +35,7 @@ import pyarrow as pa
 
 from benchmarks.dbt_runs import THREADS
 from benchmarks.processes import machine, peer_python, run
-from benchmarks.scoring import FEATURES, TREES, of
+from benchmarks.scoring import FEATURES, TREES, numbers, of, write_labelled
 from models_ml.encoding import empty_batch, feature_batch, matrix
 from models_ml.fitting import fit_spec
 from models_ml.network import NetworkModel
@@ -98,8 +98,9 @@ def prepare(
     fitted = {}
     for name, config in models.items():
         gaps = 0.0 if config["model"] == "mlp" else 0.1
-        write_examples(con, "trained_on", train_rows, gaps=gaps)
-        write_examples(con, rows_of(config["model"]), rows, gaps=gaps)
+        values = numbers(gaps=gaps, kind="float")
+        write_labelled(con, "trained_on", values, train_rows)
+        write_labelled(con, rows_of(config["model"]), values, rows)
         common = {"entity": "user_id", "label": "bought", "horizon_days": 30, "calibrate": None}
         examples = of(con, "trained_on")
         spec = parse_spec({**common, **config})
@@ -107,24 +108,6 @@ def prepare(
         compile_sql(con, name, fitted[name], of(con, rows_of(config["model"])))
     con.execute("drop table trained_on; checkpoint")
     return fitted
-
-
-def write_examples(con: duckdb.DuckDBPyConnection, table: str, rows: int, *, gaps: float) -> None:
-    """Rows whose label hangs on two features; `gaps` is the share of values that are missing."""
-    values = [
-        f"if(random() < {gaps}, null, random() * {place + 1})::float as value_{place}" for place in range(FEATURES)
-    ]
-    con.execute("select setseed(0.7)")
-    con.execute(
-        f"""
-        create or replace table {table} as
-        select *, random() < 0.1 + 0.6 * coalesce(value_0, 0.5) * (coalesce(value_1, 1) / 2) as bought
-        from (
-            select 'user-' || number as user_id, {", ".join(values)}, timestamp '2025-01-01' as as_of
-            from range({rows}) as users (number)
-        )
-        """
-    )
 
 
 def rows_of(model: str) -> str:

@@ -3,21 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ibis_features import Examples, FeatureSchema
 from models_ml.inputs import InputEncoding
 from models_ml.network import (
-    LOSS_BOUNDS,
     LOSS_PARAMS,
-    NetworkModel,
+    TRAINING_BOUNDS,
+    NetworkFamily,
     embedded,
-    fit_network,
     import_keras,
     input_tensors,
     joined,
-    load_network,
 )
 from models_ml.preconditions import Bounds, refuse_sequences
-from models_ml.trainer import Observe, Progress
 
 DEFAULT_PARAMS: Mapping[str, Any] = {
     "units": 128,  # of the first layer; each further layer has half as many
@@ -34,14 +30,7 @@ DEFAULT_PARAMS: Mapping[str, Any] = {
 BOUNDS: Bounds = {
     "units": (1, 2048),
     "layers": (1, 6),
-    "dropout": (0.0, 0.9),
-    "learning_rate": (1e-6, 1.0),
-    "weight_decay": (0.0, 1.0),
-    "batch_size": (1, 65_536),
-    "epochs": (1, 1000),
-    "patience": (1, 1000),
-    "max_rows": (100, 10_000_000),
-    **LOSS_BOUNDS,
+    **TRAINING_BOUNDS,
 }
 SPACE: Mapping[str, Mapping[str, Any]] = {
     "units": {"low": 32, "high": 256, "log": True},
@@ -51,39 +40,6 @@ SPACE: Mapping[str, Mapping[str, Any]] = {
     "weight_decay": {"low": 0.0001, "high": 0.1, "log": True},
 }
 WARM_UP = 3
-
-
-def fit(
-    train: Examples,
-    validate: Examples,
-    *,
-    params: Mapping[str, Any],
-    seed: int,
-    class_weight: str | None,
-    progress: Progress,
-    observe: Observe | None = None,
-    start: NetworkModel | None = None,
-) -> NetworkModel:
-    """Train with early stopping on `validate`; see `fit_network` for the rows and the errors."""
-    refuse_sequences("mlp", train.schema)
-    return fit_network(
-        "mlp",
-        build,
-        BOUNDS,
-        train,
-        validate,
-        params=params,
-        seed=seed,
-        class_weight=class_weight,
-        progress=progress,
-        observe=observe,
-        start=start,
-    )
-
-
-def load(parts: Mapping[str, bytes], schema: FeatureSchema) -> NetworkModel:
-    """Build a fitted model from the parts of its `dump`; raises ArtifactError where they do not fit."""
-    return load_network("mlp", build, BOUNDS, parts, schema)
 
 
 def build(encoding: InputEncoding, params: Mapping[str, Any]) -> Any:
@@ -99,3 +55,7 @@ def build(encoding: InputEncoding, params: Mapping[str, Any]) -> Any:
         hidden = keras.layers.Dense(units, activation="relu", name=f"dense_{layer}")(hidden)  # [rows, units]
         hidden = keras.layers.Dropout(params["dropout"], name=f"dropout_{layer}")(hidden)
     return keras.Model(inputs, keras.layers.Dense(1, name="logit")(hidden))
+
+
+FAMILY = NetworkFamily("mlp", build, BOUNDS, refuse_sequences)
+fit, load = FAMILY.fit, FAMILY.load

@@ -12,6 +12,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -34,7 +35,17 @@ LOSS_PARAMS: Mapping[str, Any] = {
     "loss": "log_loss",
     "gamma": 2.0,  # of the focal loss alone
 }
-LOSS_BOUNDS: Bounds = {"gamma": (0.0, 10.0)}
+TRAINING_BOUNDS: Bounds = {
+    "dropout": (0.0, 0.9),
+    "learning_rate": (1e-6, 1.0),
+    "weight_decay": (0.0, 1.0),
+    "batch_size": (1, 65_536),
+    "epochs": (1, 1000),
+    "patience": (1, 1000),
+    "max_rows": (100, 10_000_000),
+    "gamma": (0.0, 10.0),
+}
+"""Of the params that every network has."""
 
 DECAY = 0.4
 """The learning rate is multiplied by this after every epoch that does not improve on the best one."""
@@ -50,83 +61,92 @@ Build = Callable[["InputEncoding", Mapping[str, Any]], Any]
 """Makes the untrained keras.Model for an encoding and params; its output is the logit, [rows, 1]."""
 
 
-def fit_network(
-    family: str,
-    build: Build,
-    bounds: Bounds,
-    train: Examples,
-    validate: Examples,
-    *,
-    params: Mapping[str, Any],
-    seed: int,
-    class_weight: str | None,
-    progress: Progress,
-    observe: Observe | None = None,
-    start: "NetworkModel | None" = None,
-) -> "NetworkModel":
-    """Train until the log loss on `validate` has not fallen for `patience` epochs; keep the best epoch's weights.
+@dataclass(frozen=True)
+class NetworkFamily:
+    """A family of networks: its module offers this `fit` and this `load` as its own.
 
-    With params.loss 'focal' the loss is the focal one of Lin et al., "Focal loss for dense object detection", 2017:
-    rows that are scored well weigh less, and scores are no probabilities until they are calibrated.
-
-    Where there are more than `max_rows` training rows, a seeded sample of that size trains. The encoded rows are held
-    in memory. With `start` the training goes on from its weights, in its encoding. Raises ConfigError and
-    ExamplesError as `check_params` and `positive_weight` do.
+    check_schema: raises ConfigError where the features are not those that the family reads.
     """
-    _check_loss(family, params, bounds)
-    weight = positive_weight(train, validate, class_weight)
-    progress("reading", 0.0)
-    keras = import_keras()
-    draws = np.random.default_rng(seed)
-    blank = start.encoding if start else blank_encoding(train, steps=params.get("max_length", 0))
-    squashed, labels = read_rows(train, blank, params["max_rows"], draws)
-    encoding = start.encoding if start else fit_statistics(blank, squashed)
-    rows = encoding.standardise(squashed)
-    validate_rows, validate_labels = read_rows(validate, encoding, params["max_rows"], draws)
-    with BUILDING:
-        keras.utils.set_random_seed(seed)
-        network = build(encoding, params)
-    if start:
-        network.set_weights(start.network.get_weights())
-    else:
-        network.get_layer("logit").bias.assign([_log_odds(labels, weight)])
-    _train(
-        network,
-        rows,
-        labels,
-        validate=(encoding.standardise(validate_rows), validate_labels),
-        params=params,
-        weight=weight,
-        draws=draws,
-        progress=progress,
-        observe=observe,
-        is_start_kept=start is not None,
-    )
-    return NetworkModel(family, network, encoding, params, train.schema)
 
+    name: str
+    build: Build
+    bounds: Bounds
+    check_schema: Callable[[str, FeatureSchema], None]
 
-def load_network(
-    family: str, build: Build, bounds: Bounds, parts: Mapping[str, bytes], schema: FeatureSchema
-) -> "NetworkModel":
-    """Build a fitted network from the parts of its `dump`; raises ArtifactError where they do not fit."""
-    if set(parts) != set(PARTS):
-        raise ArtifactError(
-            f"a network consists of {', '.join(PARTS)}, found {', '.join(parts) or 'nothing'}; train anew"
+    def fit(
+        self,
+        train: Examples,
+        validate: Examples,
+        *,
+        params: Mapping[str, Any],
+        seed: int,
+        class_weight: str | None,
+        progress: Progress,
+        observe: Observe | None = None,
+        start: "NetworkModel | None" = None,
+    ) -> "NetworkModel":
+        """Train until the log loss on `validate` has not fallen for `patience` epochs; keep the best epoch's weights.
+
+        The sequences of a row, where it has any, have to be equally long (NULL is empty); the newest step stands last.
+        With params.loss 'focal' the loss is the focal one of Lin et al., "Focal loss for dense object detection", 2017:
+        rows that are scored well weigh less, and scores are no probabilities until they are calibrated.
+
+        Where there are more than `max_rows` training rows, a seeded sample of that size trains. The encoded rows are
+        held in memory. With `start` the training goes on from its weights, in its encoding. Raises ConfigError and
+        ExamplesError as `check_schema`, `check_params` and `positive_weight` do.
+        """
+        self.check_schema(self.name, train.schema)
+        _check_loss(self.name, params, self.bounds)
+        weight = positive_weight(train, validate, class_weight)
+        progress("reading", 0.0)
+        keras = import_keras()
+        draws = np.random.default_rng(seed)
+        blank = start.encoding if start else blank_encoding(train, steps=params.get("max_length", 0))
+        squashed, labels = read_rows(train, blank, params["max_rows"], draws)
+        encoding = start.encoding if start else fit_statistics(blank, squashed)
+        rows = encoding.standardise(squashed)
+        validate_rows, validate_labels = read_rows(validate, encoding, params["max_rows"], draws)
+        with BUILDING:
+            keras.utils.set_random_seed(seed)
+            network = self.build(encoding, params)
+        if start:
+            network.set_weights(start.network.get_weights())
+        else:
+            network.get_layer("logit").bias.assign([_log_odds(labels, weight)])
+        _train(
+            network,
+            rows,
+            labels,
+            validate=(encoding.standardise(validate_rows), validate_labels),
+            params=params,
+            weight=weight,
+            draws=draws,
+            progress=progress,
+            observe=observe,
+            is_start_kept=start is not None,
         )
-    try:
-        state = json.loads(parts["network.json"])
-        encoding, params = InputEncoding.from_json(state["encoding"]), dict(state["params"])
-        for name, value in LOSS_PARAMS.items():  # an artifact of before there was a choice
-            params.setdefault(name, value)
-        _check_loss(family, params, bounds)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError("the network's settings cannot be read; the artifact is damaged: train anew") from error
-    if state.get("family") != family or sorted(encoding.features) != sorted(schema.names):
-        raise ArtifactError(f"the network is not a {family} over the columns of the feature schema; train anew")
-    with BUILDING:
-        network = build(encoding, params)
-    _set_weights(network, parts["weights.npz"])
-    return NetworkModel(family, network, encoding, params, schema)
+        return NetworkModel(self.name, network, encoding, params, train.schema)
+
+    def load(self, parts: Mapping[str, bytes], schema: FeatureSchema) -> "NetworkModel":
+        """Build a fitted network from the parts of its `dump`; raises ArtifactError where they do not fit."""
+        if set(parts) != set(PARTS):
+            raise ArtifactError(
+                f"a network consists of {', '.join(PARTS)}, found {', '.join(parts) or 'nothing'}; train anew"
+            )
+        try:
+            state = json.loads(parts["network.json"])
+            encoding, params = InputEncoding.from_json(state["encoding"]), dict(state["params"])
+            for name, value in LOSS_PARAMS.items():  # an artifact of before there was a choice
+                params.setdefault(name, value)
+            _check_loss(self.name, params, self.bounds)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ArtifactError("the network's settings cannot be read; the artifact is damaged: train anew") from error
+        if state.get("family") != self.name or sorted(encoding.features) != sorted(schema.names):
+            raise ArtifactError(f"the network is not a {self.name} over the columns of the feature schema; train anew")
+        with BUILDING:
+            network = self.build(encoding, params)
+        _set_weights(network, parts["weights.npz"])
+        return NetworkModel(self.name, network, encoding, params, schema)
 
 
 class NetworkModel:

@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -47,12 +46,6 @@ def trained(stateful: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def warehouse(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(trained, tmp_path / "shop.duckdb"))
-
-
-@pytest.fixture
-def con(warehouse: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(str(warehouse)) as connection:
-        yield connection
 
 
 def report(warehouse: Path, *arguments: str) -> Result:

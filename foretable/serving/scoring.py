@@ -15,6 +15,7 @@ from foretable.serving.offers import Offer, read_offers
 from ibis_features.errors import ExamplesError, NotFoundError
 from ibis_features.reader import open_reader
 from ibis_features.tables import quoted
+from udfs.quoting import literal
 
 Row = dict[str, Any]
 _TAKEN = {*TAKEN_NAMES, "memory", "temp", "system"}
@@ -37,7 +38,7 @@ class ScoringFile:
         try:
             # Views that dbt made name the database as the file is named.
             name = path.stem if path.stem.lower() not in _TAKEN else "served"
-            self._con.execute(f"attach {_literal(str(path))} as {quoted(name)} (read_only)")
+            self._con.execute(f"attach {literal(str(path))} as {quoted(name)} (read_only)")
             self._con.execute(f"use {quoted(name)}")
             self._con.execute("set enable_external_access = false")
             self._con.execute("set lock_configuration = true")
@@ -218,10 +219,6 @@ def _listed(names: list[str], most: int = 10) -> str:
 
 def _unknown(offer: Offer, entity: object) -> str:
     return f"no {offer.entity} {entity!r} is scored by '{offer.name}'; look for it in the table pred__{offer.name}"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def stamp_of(path: Path) -> tuple[int, int, int]:
