@@ -24,7 +24,7 @@ def fill(warehouse: Path) -> None:
 
 def published(warehouse: Path, **options: Any) -> Publication:
     target = warehouse.with_name("published.duckdb")
-    return publish(warehouse, target, state=warehouse.parent / "state", **options)
+    return publish(warehouse, target, state=warehouse.parent / "state", **{"keep": 3, **options})
 
 
 def rows(file: Path, query: str) -> list[tuple[Any, ...]]:

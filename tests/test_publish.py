@@ -52,7 +52,8 @@ def change(warehouse: Path, sql: str) -> None:
 def tag(warehouse: Path, **personal: bool) -> None:
     """Let the manifest say of the model of the scores which columns are personal, as dbt records it."""
     node = {"name": "pred__test", "resource_type": "model", "personal": personal}
-    mart = {"name": "mart__users", "resource_type": "model", "depends_on": {"nodes": ["model.shop.pred__test"]}}
+    above = {"nodes": ["model.shop.pred__test"]}
+    mart = {"name": "mart__users", "resource_type": "model", "depends_on": above, "personal": {}}
     with duckdb.connect(str(warehouse)) as con:
         for name, one in (("pred__test", node), ("mart__users", mart)):
             con.execute(
@@ -107,6 +108,40 @@ def test_macros_keep_their_defaults_and_those_over_what_is_not_in_the_file_stay_
     }
     assert set(done.macros) == MACROS | {"raised"}
     assert rows(done.file, "select scores.raised(1.0), scores.raised(1.0, step := 2)") == [(1.5, 3.0)]
+
+
+def test_a_source_says_what_is_personal_too_and_a_build_that_has_not_recorded_it_is_refused(warehouse: Path) -> None:
+    source = {"name": "visitors", "resource_type": "source", "personal": {"kind": True}}
+    mart = {"name": "mart__users", "resource_type": "model", "personal": {}, "depends_on": {"nodes": ["source.shop.v"]}}
+    record = "insert into foretable.manifest values (?, ?, ?)"
+    with duckdb.connect(str(warehouse)) as con:
+        con.execute(record, ["sources", "source.shop.v", json.dumps(source)])
+        con.execute(record, ["nodes", "model.shop.mart__users", json.dumps(mart)])
+    assert published(warehouse).dropped == {"mart__users": ("kind",)}
+    del mart["personal"]
+    with duckdb.connect(str(warehouse)) as con:
+        con.execute("delete from foretable.manifest where unique_id = 'model.shop.mart__users'")
+        con.execute(record, ["nodes", "model.shop.mart__users", json.dumps(mart)])
+    with pytest.raises(PublishError, match="has not recorded which columns are personal; build it again"):
+        published(warehouse)
+    assert published(warehouse, personal="keep").dropped == {}
+
+
+def test_a_prediction_that_its_model_withholds_is_published_neither_as_scores_nor_as_rows(warehouse: Path) -> None:
+    node = {"name": "pred__test", "resource_type": "model", "personal": {}, "publish": False}
+    with duckdb.connect(str(warehouse)) as con:
+        con.execute("insert into foretable.manifest values ('nodes', 'model.shop.pred__test', ?)", [json.dumps(node)])
+    done = published(warehouse)
+    assert set(done.tables) & {"pred__test", "examples__test"} == set()
+    assert rows(done.file, "select predictions from _published") == [([],)]
+
+
+def test_a_warehouse_is_found_by_whatever_path_leads_to_it(warehouse: Path) -> None:
+    beside = warehouse.parent / "beside"
+    beside.mkdir()
+    roundabout = beside / ".." / warehouse.name
+    done = publishing.publish(roundabout, beside / "published.duckdb", state=beside / "state", keep=1)
+    assert rows(done.file, "select warehouse from _published") == [("shop.duckdb",)]
 
 
 def test_a_view_over_a_function_of_python_is_refused_by_name(warehouse: Path) -> None:
@@ -237,7 +272,7 @@ def test_a_publish_that_is_killed_leaves_the_old_file_and_the_next_one_cleans_up
 def test_what_cannot_be_published_is_told_and_nothing_changes(warehouse: Path, stateful: Path) -> None:
     def refused(target: Path, source: Path = warehouse) -> str:
         with pytest.raises((PublishError, ValueError, LookupError)) as told:
-            publishing.publish(source, target, state=warehouse.parent / "state")
+            publishing.publish(source, target, state=warehouse.parent / "state", keep=3)
         return str(told.value)
 
     folder = warehouse.parent

@@ -34,12 +34,14 @@ VALUES = {
     "bytes": ("blob", "'\\xFF'::blob", b"\xff"),
     "day": ("date", "date '2025-02-28'", "2025-02-28"),
     "at": ("timestamp", "timestamp '2025-02-28 23:59:59.000001'", "2025-02-28 23:59:59.000001"),
+    "given": ("json", "'{\"a\": 1}'", {"a": 1}),
+    "path": ("varchar[]", "['C:\\u0000x']", ["C:\\u0000x"]),
     "reasons": ("struct(feature varchar, x double)[]", "[{'feature': 'é', 'x': 'inf'::double}]",
                 [{"feature": "é", "x": None}]),
 }  # fmt: skip
 
 
-def a_build(file: Path, build: int, *tables: str) -> Path:
+def a_build(file: Path, build: int, *tables: str, warehouse: str = "shop.duckdb") -> Path:
     """A published file with these tables, each of which says the build, and one of every type."""
     file.unlink(missing_ok=True)
     with duckdb.connect(str(file)) as con:
@@ -48,9 +50,12 @@ def a_build(file: Path, build: int, *tables: str) -> Path:
         for table in tables:
             con.execute(f"create table {table} as select {build} as build from range(1000)")
         con.execute("create table examples__x as select 1 as heat")
-        con.execute("create schema scores; create table scores.x__trees as select 1 as nodes")
-        listed = [{"table_name": name} for name in ("mart__types", *tables)]
-        con.execute(f"create table _published as select '{build}' as build_id, {listed} as tables")
+        con.execute("create schema scores_models; create table scores_models.functions as select 1 as nodes")
+        named = ("mart__types", *tables, "examples__x", "scores_models.functions")
+        listed = [{"table_name": name} for name in named]
+        con.execute(
+            f"create table _published as select '{build}' as build_id, '{warehouse}' as warehouse, {listed} as tables"
+        )
     return file
 
 
@@ -122,7 +127,11 @@ def test_what_is_not_ours_is_left_alone_and_a_failed_publish_changes_nothing(
     assert "a relation pred__x that no publish has written" in refused(first)
     assert execute("select owner from pred__x").fetchall() == [("mine",)]
     execute("drop table pred__x")
+    execute("create table functions as select 'mine' as owner")
+    execute("create view examples__x as select 1 as mine")
     write(first, source)
+    other = a_build(tmp_path / "3.duckdb", 3, "pred__x", warehouse="other.duckdb")
+    assert "was published from shop.duckdb, not from other.duckdb" in refused(other)
     second = a_build(tmp_path / "2.duckdb", 2, "pred__x")
     execute("create view board as select count(*) from pred__gone")
     assert "drop what rests on it" in refused(second)
@@ -130,6 +139,7 @@ def test_what_is_not_ours_is_left_alone_and_a_failed_publish_changes_nothing(
     execute("drop view board")
     write(second, source)
     assert execute("select build_id, to_regclass('pred__gone') from _published").fetchall() == [("2", None)]
+    assert execute("select owner, (select mine from examples__x) from functions").fetchall() == [("mine", 1)]
     with duckdb.connect(str(second)) as con:
         con.execute("create table pred__nul as select 'a' || chr(0) as text")
     assert "NUL character" in refused(second)

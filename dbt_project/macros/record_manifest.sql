@@ -36,7 +36,9 @@
         {%- do rows.append(['nodes', node.unique_id, kept]) -%}
     {%- endfor -%}
     {%- for source in graph.sources.values() -%}
-        {%- do rows.append(['sources', source.unique_id, {'name': source.name, 'resource_type': 'source'}]) -%}
+        {%- set kept = {'name': source.name, 'resource_type': 'source'} -%}
+        {%- do kept.update(foretable.said_of_publishing(source)) -%}
+        {%- do rows.append(['sources', source.unique_id, kept]) -%}
     {%- endfor -%}
     {%- for group in graph.groups.values() -%}
         {%- do rows.append(['groups', group.unique_id, {
@@ -55,8 +57,8 @@
 
 
 {#
-    What a node says about being published, where it says something: `publish`, of its meta, and `personal`, which columns
-    tell of a person (true) or do not although those of the same name above do (false).
+    What a node or source says about being published: `publish`, of its meta, where it says so, and `personal`, which
+    columns tell of a person (true) or do not although those of the same name above do (false).
 #}
 {% macro said_of_publishing(node) %}
     {%- set said = {} -%}
@@ -77,8 +79,6 @@
             {%- do personal.update({name: true}) -%}
         {%- endif -%}
     {%- endfor -%}
-    {%- if personal -%}
-        {%- do said.update({'personal': personal}) -%}
-    {%- endif -%}
+    {%- do said.update({'personal': personal}) -%}
     {{- return(said) -}}
 {% endmacro %}

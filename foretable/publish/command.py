@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from foretable.publish.publishing import Publication
 
 MODES = ("drop", "hash", "keep")
+KEEP = 3
 
 
 @click.command()
@@ -27,7 +28,7 @@ MODES = ("drop", "hash", "keep")
 @click.option(
     "--keep",
     type=click.IntRange(min=0),
-    default=3,
+    default=KEEP,
     show_default=True,
     metavar="N",
     help="How many of the builds before stay, in a folder beside the file.",
@@ -94,7 +95,7 @@ def publish_after(console: Console, warehouse: Path) -> None:
     from foretable.publish.publishing import has_something
 
     if has_something(warehouse):
-        _show(console, _publish(warehouse, None, keep=3, personal=MODES[0]))
+        _show(console, _publish(warehouse, None, keep=KEEP, personal=MODES[0]))
 
 
 def _publish(warehouse: Path, out: Path | None, *, keep: int, personal: str) -> Publication:

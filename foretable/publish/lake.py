@@ -42,13 +42,14 @@ def write_parquet(published: Path, folder: Path, *, keep: int) -> Path:
         final, partial = folder / row[0], folder / f".{row[0]}.partial"
         _remove_partials(folder)
         try:
-            partial.mkdir()
-            for table in exported_tables(con):
-                file = partial / f"{table.name}.parquet"
-                con.execute(f"copy (from {table.sql}) to {literal(str(file))} (format parquet)")
-                replacing.sync(file)
-            replacing.sync(partial)
-            os.rename(partial, final)
+            if not final.is_dir():  # else another publish was quicker to write this build
+                partial.mkdir()
+                for table in exported_tables(con):
+                    file = partial / f"{table.name}.parquet"
+                    con.execute(f"copy (from {table.sql}) to {literal(str(file))} (format parquet)")
+                    replacing.sync(file)
+                replacing.sync(partial)
+                os.rename(partial, final)
             link = folder / f".{LATEST}.partial"
             link.symlink_to(final.name)
             os.replace(link, folder / LATEST)

@@ -1,7 +1,8 @@
 """Which columns tell of a person, by the dbt project, and what becomes of them in a published file.
 
 A column is personal where its own model says so (`meta: {personal: true}`, or the tag `personal`), else where the
-nearest model above says so of a column of the same name. `meta: {personal: false}` takes it back from there on.
+nearest model or source above says so of a column of the same name. `meta: {personal: false}` takes it back from there
+on.
 """
 
 from __future__ import annotations
@@ -13,29 +14,43 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foretable.publish import replacing
+from foretable.publish.errors import PublishError
 from ibis_features.catalog import Manifest
-from udfs.quoting import identifier, literal
+from udfs.quoting import identifier
+
+SALT = "foretable_salt"
+"""The variable of DuckDB that holds the secret of the hashes: no text of SQL, which errors quote, has it."""
 
 
 @dataclass(frozen=True)
 class Personal:
     """The project's word on columns, and what to do with those that are personal: drop, hash or keep.
 
-    salt: what makes a hash none that another can compute. entities: keys of predictions; no key is dropped, since
-    nothing could be joined or looked up without it: one that is personal is hashed.
+    entities: keys of predictions; no key is dropped, since nothing could be joined or looked up without it: one that is
+    personal is hashed.
     """
 
     mode: str
     manifest: Manifest | None
-    salt: str
     entities: frozenset[str]
+
+    def check_known(self) -> None:
+        """Raises PublishError where the build has not recorded what is personal, as those of older releases."""
+        nodes = self.manifest["nodes"].values() if self.manifest else ()
+        models = [node for node in nodes if node["resource_type"] == "model"]
+        if not models or any("personal" not in node for node in models):
+            raise PublishError(
+                "the last build of this warehouse has not recorded which columns are personal; build it again, or "
+                "publish all columns with --personal keep"
+            )
 
     def columns_of(self, model: str) -> frozenset[str]:
         """The personal columns of a dbt model, folded; none where they are kept or the model is unknown."""
         if self.mode == "keep" or self.manifest is None:
             return frozenset()
-        nodes = self.manifest["nodes"]
-        level = [key for key, node in nodes.items() if str(node.get("alias") or node["name"]) == model]
+        nodes = {**self.manifest.get("sources", {}), **self.manifest["nodes"]}
+        level = [key for key, node in self.manifest["nodes"].items() if str(node.get("alias") or node["name"]) == model]
         said: dict[str, bool] = {}
         seen: set[str] = set()
         while level:
@@ -59,19 +74,20 @@ class Personal:
             return name
         is_key = column.casefold() in self.entities
         if is_key or (self.mode == "hash" and column.casefold() not in features):
-            return f"sha256({literal(self.salt)} || {name}::varchar) as {name}"
+            return f"sha256(getvariable('{SALT}') || {name}::varchar) as {name}"
         return None
 
 
 def read_salt(folder: Path) -> str:
     """The secret of the hashes, made at its first use: the same value then has the same hash in every build."""
     file = folder / "publish.salt"
-    if not file.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name("publish.salt.partial")
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8") as out:
-            out.write(secrets.token_hex(32))
-        os.replace(partial, file)
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing.only_one(folder):
+        if not file.is_file():
+            partial = file.with_name("publish.salt.partial")
+            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8") as out:
+                out.write(secrets.token_hex(32))
+            os.replace(partial, file)
     return file.read_text(encoding="utf-8")
 
 

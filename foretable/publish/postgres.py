@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import psycopg
 
 WAIT_SECONDS = 60
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""The escape of a NUL in JSON; after an odd number of backslashes before it, it is a text that spells it."""
 LOCK_TIMEOUT = "200ms"
 """Below the second after which Postgres looks for deadlocks."""
 TYPES = {
@@ -95,10 +97,12 @@ def _connect(address: str, credentials: Credentials) -> psycopg.Connection:
 def _replace_all(source: duckdb.DuckDBPyConnection, target: psycopg.Connection, schema: str) -> int:
     from psycopg import sql
 
-    target.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(schema)))
     target.execute("select pg_advisory_xact_lock(hashtext('foretable publish'))")
+    # To create a schema that is there takes the right to create one, too.
+    if target.execute("select count(*) from pg_namespace where nspname = %s", [schema]).fetchone() == (0,):
+        target.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
     tables = exported_tables(source)
-    ours = _published_before(target, schema)
+    ours = _published_before(source, target, schema)
     named = "select relname from pg_class where relnamespace = (select oid from pg_namespace where nspname = %s)"
     there = {row[0] for row in target.execute(named, [schema]).fetchall()}
     if foreign := sorted({table.name for table in tables} & (there - ours)):
@@ -151,16 +155,25 @@ def _new(place: int) -> str:
     return f"foretable_new_{place}"
 
 
-def _published_before(target: psycopg.Connection, schema: str) -> set[str]:
-    """The tables that the last publish has written there, so that this one may replace them."""
+def _published_before(source: duckdb.DuckDBPyConnection, target: psycopg.Connection, schema: str) -> set[str]:
+    """The tables that the last publish has written there, so that this one may replace them.
+
+    Raises PublishError where it published a warehouse of another name.
+    """
     from psycopg import sql
 
     marker = sql.Identifier(schema, PUBLISHED)
     if target.execute("select to_regclass(%s)", [marker.as_string(target)]).fetchone() == (None,):
         return set()
-    row = target.execute(sql.SQL("select tables from {}").format(marker)).fetchone()
-    written = row[0] if row else []
-    return {PUBLISHED, *(one["table_name"].split(".")[-1] for one in written)}
+    row = target.execute(sql.SQL("select tables, warehouse from {}").format(marker)).fetchone()
+    told = source.execute(f"select warehouse from {PUBLISHED}").fetchone()
+    if row is None or told is None or row[1] != told[0]:
+        raise PublishError(
+            f"the schema {schema} was published from {row[1] if row else 'nothing'}, not from "
+            f"{told[0] if told else 'nothing'}; publish into another schema with --schema NAME"
+        )
+    written = [Relation.named(one["table_name"]) for one in row[0]]
+    return {PUBLISHED, *(relation.name for relation in written if relation.is_exported)}
 
 
 def _grants(target: psycopg.Connection, schema: str, name: str) -> list[tuple[str | None, str]]:
@@ -183,9 +196,9 @@ def _grants(target: psycopg.Connection, schema: str, name: str) -> list[tuple[st
 def _write(source: duckdb.DuckDBPyConnection, target: psycopg.Connection, table: Relation, name: Any) -> None:
     from psycopg import sql
 
-    columns = [(row[0], _type(row[1])) for row in source.execute(f"describe {table.sql}").fetchall()]
+    columns = [(row[0], row[1]) for row in source.execute(f"describe {table.sql}").fetchall()]
     described = sql.SQL(", ").join(
-        sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(kind)) for column, kind in columns
+        sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(_type(kind))) for column, kind in columns
     )
     target.execute(sql.SQL("create table {} ({})").format(name, described))
     kinds = [kind for _, kind in columns]
@@ -209,12 +222,15 @@ def _type(kind: str) -> str:
 
 
 def _value(value: Any, kind: str, table: Relation) -> Any:
+    """A value of DuckDB's type `kind` as psycopg copies it; JSON comes out of DuckDB as its text already."""
     if value is None:
         return None
-    text = json.dumps(json_value(value), ensure_ascii=False) if kind == "jsonb" else value
-    if isinstance(text, str) and ("\0" in text or (kind == "jsonb" and "\\u0000" in text)):
+    written = _type(kind)
+    is_dumped = written == "jsonb" and kind != "JSON"
+    text = json.dumps(json_value(value), ensure_ascii=False) if is_dumped else value
+    if isinstance(text, str) and ("\0" in text or (written == "jsonb" and _NUL.search(text))):
         raise PublishError(f"a text of {table} holds a NUL character, which Postgres cannot; take it out of the log")
-    return text if kind != "text" else str(text)
+    return text if written != "text" else str(text)
 
 
 def _first_line(error: Exception) -> str:

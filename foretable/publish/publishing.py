@@ -12,7 +12,7 @@ from foretable.publish import replacing
 from foretable.publish.errors import PublishError
 from foretable.publish.macros import Macro, copy_macros, left_out, macros_of
 from foretable.publish.parity import check_parity
-from foretable.publish.personal import Personal, read_salt
+from foretable.publish.personal import SALT, Personal, read_salt
 from foretable.publish.tables import PREFIXES, Published, Serving, published_tables, relations_of, serving_of
 from ibis_features.catalog import read_manifest
 from ibis_features.reader import PUBLISHED, is_published, open_reader
@@ -26,7 +26,6 @@ FORMAT = 1
 """Of the row in `_published` and of which tables there are; a greater one is another release's."""
 STORAGE_VERSION = "v1.1.0"
 """Of the file: the oldest DuckDB that reads it."""
-KEEP = 3
 FILE = "foretable_published"
 
 
@@ -56,7 +55,7 @@ class _Content:
     left_out: Mapping[str, str]
 
 
-def publish(warehouse: Path, target: Path, *, state: Path, keep: int = KEEP, personal: str = "drop") -> Publication:
+def publish(warehouse: Path, target: Path, *, state: Path, keep: int, personal: str = "drop") -> Publication:
     """Publish the warehouse as the file `target`; whoever has the old one open goes on reading it.
 
     state: the folder beside the warehouse where the secret of the hashes lies. keep: how many of the builds before
@@ -126,7 +125,9 @@ def _write(
     open_reader(warehouse).close()  # what a killed build has left beside the file is taken in
     with duckdb.connect() as con:
         con.execute(f"attach {literal(str(warehouse))} (read_only)")
-        source = con.execute("select database_name from duckdb_databases() where path = ?", [str(warehouse)]).fetchone()
+        source = con.execute(
+            "select database_name from duckdb_databases() where not internal and database_name <> 'memory'"
+        ).fetchone()
         assert source is not None
         con.execute(f"use {identifier(source[0])}")
         content = _content(con, state, personal)
@@ -156,10 +157,14 @@ def _tell_left_out(con: duckdb.DuckDBPyConnection, content: _Content) -> None:
 
 
 def _content(con: duckdb.DuckDBPyConnection, state: Path, mode: str) -> _Content:
-    serving = serving_of(con)
+    manifest = read_manifest(con)
+    serving = serving_of(con, manifest)
     entities = frozenset(one.schema.entity.casefold() for one in serving)
-    personal = Personal(mode, read_manifest(con), "" if mode == "keep" else read_salt(state), entities)
-    tables = published_tables(con, serving, personal.manifest, personal)
+    personal = Personal(mode, manifest, entities)
+    if mode != "keep":
+        personal.check_known()
+        con.execute(f"set variable {SALT} = ?", [read_salt(state)])
+    tables = published_tables(con, serving, manifest, personal)
     macros = macros_of(con)
     behind = left_out(con, macros, tables)
     return _Content(serving, tables, [macro for macro in macros if macro.name not in behind], behind)

@@ -46,6 +46,17 @@ class Relation:
     def __str__(self) -> str:
         return self.name if self.schema == "main" else f"{self.schema}.{self.name}"
 
+    @classmethod
+    def named(cls, text: str) -> Relation:
+        """Of what `str` gave."""
+        schema, _, name = text.rpartition(".")
+        return cls(schema or "main", name)
+
+    @property
+    def is_exported(self) -> bool:
+        """Do other stores get it, too? Not what is in the file for its macros alone."""
+        return self.schema not in MODEL_SCHEMAS and not self.name.startswith("examples__")
+
 
 @dataclass(frozen=True)
 class Serving:
@@ -76,8 +87,8 @@ class Published:
     lacks: tuple[str, ...] = ()
 
 
-def serving_of(con: duckdb.DuckDBPyConnection) -> list[Serving]:
-    """The predictions that serve and are scored, by name."""
+def serving_of(con: duckdb.DuckDBPyConnection, manifest: Manifest | None) -> list[Serving]:
+    """The predictions that serve, are scored, and whose scores are to be published, by name."""
     if not has_registry(con):
         return []
     rows = con.execute(
@@ -90,7 +101,8 @@ def serving_of(con: duckdb.DuckDBPyConnection) -> list[Serving]:
         """
     ).fetchall()
     found = []
-    there = set(relations_of(con))
+    said = _said(manifest)
+    there = {relation for relation in relations_of(con) if said.get(relation.name, True)}
     for prediction, version, model, schema, target, examples in rows:
         scores, read = _relation(target), _relation(examples)
         if {scores, read} <= there:
@@ -106,18 +118,19 @@ def published_tables(
 ) -> list[Published]:
     """All that is published, by schema and name; raises NotFoundError where there is nothing.
 
-    A model is published for its name (`mart__`, `pred__`, `monitoring__`) unless its meta says `publish: false`, or
-    because its meta says `publish: true`.
+    A model is published for its name (`mart__`, `pred__`, `monitoring__`) or as a prediction that serves, unless its
+    meta says `publish: false`, or because its meta says `publish: true`.
     """
     said = _said(manifest)
     examples = {one.examples: one for one in serving}
+    scores = {one.scores for one in serving}
     found = []
     for relation in relations_of(con):
         if relation.schema in MODEL_SCHEMAS:
             found.append(Published(relation, f"select * from {relation.sql}"))
         elif relation in examples:
             found.append(_newest_rows(con, examples[relation], personal))
-        elif said.get(relation.name, relation.name.startswith(PREFIXES)):
+        elif said.get(relation.name, relation in scores or relation.name.startswith(PREFIXES)):
             found.append(_table(con, relation, personal))
     if all(one.relation.schema in MODEL_SCHEMAS for one in found):
         raise NotFoundError("the warehouse holds no scores and no marts to publish; build some with `foretable build`")
@@ -143,11 +156,7 @@ def exported_tables(con: duckdb.DuckDBPyConnection) -> list[Relation]:
 
     Raises PublishError where two schemas have a table of one name.
     """
-    tables = [
-        relation
-        for relation in relations_of(con)
-        if relation.schema not in MODEL_SCHEMAS and not relation.name.startswith("examples__")
-    ]
+    tables = [relation for relation in relations_of(con) if relation.is_exported]
     names = [relation.name.casefold() for relation in tables]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise PublishError(f"two schemas have a table {twice[0]}; give one of the models an alias to tell them apart")

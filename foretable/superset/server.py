@@ -55,11 +55,12 @@ class Superset:
         Returns the password that was made up, if any, and that of the importing account. Raises Refusal where Superset
         fails.
         """
-        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = self.home / "secret_key"
         if not key.is_file():
-            key.touch(mode=0o600)
-            key.write_text(secrets.token_urlsafe(48), encoding="utf-8")
+            partial = key.with_name("secret_key.partial")
+            partial.touch(mode=0o600)
+            partial.write_text(secrets.token_urlsafe(48), encoding="utf-8")
+            os.replace(partial, key)
         made_up, importing = secrets.token_urlsafe(12), secrets.token_urlsafe(32)
         accounts = {
             ADMIN: {"password": password or made_up, "is_reset": password is not None},
@@ -132,7 +133,8 @@ class Superset:
                         return
             except requests.RequestException:
                 time.sleep(0.5)
-        raise Refusal(f"Superset did not start within {SECONDS_TO_START} s; {log} tells why")
+        found = "did not start" if server.poll() is not None else f"did not answer within {SECONDS_TO_START} s"
+        raise Refusal(f"Superset {found}; {log} tells why")
 
 
 def _answer(response: requests.Response) -> dict[str, str]:
@@ -161,7 +163,7 @@ def serve(superset: Superset, bundle: bytes, *, password: str | None, say: Calla
         say(f"Log in as {ADMIN} with the password {made_up} : it is shown this once and kept nowhere.")
     say("starting Superset")
     with superset.running() as server:
-        if importing:
+        if importing and not is_set_up:
             superset.import_bundle(bundle, importing)
             stamp.write_text(asked, encoding="utf-8")
         say(f"The dashboard is at {superset.address}/superset/dashboard/foretable/ . Stop it with Ctrl+C.")
