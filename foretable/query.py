@@ -60,9 +60,19 @@ def run_query(con: duckdb.DuckDBPyConnection, sql: str, limit: int | None) -> du
         con.execute(statement)
     last = statements[-1]
     if limit is not None and last.type == duckdb.StatementType.SELECT:
-        inner = last.query.strip().rstrip(";")
-        return con.execute(f"select * from (\n{inner}\n) as rows_asked_for limit {limit:d}")
+        return con.execute(f"select * from (\n{_without_end(last.query)}\n) as rows_asked_for limit {limit:d}")
     return con.execute(last)
+
+
+def _without_end(sql: str) -> str:
+    """The statement up to its semicolon, which a comment may follow."""
+    import duckdb
+
+    text = sql.encode()
+    tokens = duckdb.tokenize(sql)  # places are in bytes; comments are no tokens
+    while tokens and text[tokens[-1][0] :].startswith(b";"):
+        text = text[: tokens.pop()[0]]
+    return text.decode()
 
 
 def write_csv(cursor: duckdb.DuckDBPyConnection, out: IO[str]) -> None:

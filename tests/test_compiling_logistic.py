@@ -9,8 +9,9 @@ from ibis_features import ArtifactError, Feature, FeatureSchema
 from models_ml.encoding import empty_batch
 from models_ml.inputs import CategoryInput, InputEncoding, NumberInput
 from models_ml.linear import DEFAULT_PARAMS, LogisticModel
+from tests.compiling import check_parity
 from tests.predicting import fixed, predict
-from udfs.compiling import check_parity, compile_sql
+from udfs.compiling import compile_sql
 
 SCHEMA = FeatureSchema(
     "user_id",

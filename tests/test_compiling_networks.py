@@ -13,8 +13,9 @@ from models_ml.calibration import CalibratedModel, Calibration
 from models_ml.ensemble import Combination, EnsembleModel
 from models_ml.inputs import CategoryInput, InputEncoding, NumberInput
 from models_ml.network import NetworkModel, import_keras
+from tests.compiling import check_parity
 from tests.test_compiling_trees import COLUMNS, FEATURES, batch_of, model_of, schema_of
-from udfs.compiling import UncompiledError, check_parity, compile_sql, drop_sql
+from udfs.compiling import UncompiledError, compile_sql, drop_sql
 
 CITIES = ("Leeds", "L'Île", "", "nul\0l")
 COMBINATIONS = {

@@ -16,7 +16,8 @@ from ibis_features import ArtifactError, Feature, FeatureSchema, read_examples, 
 from ibis_features.warehouse import connect_backend
 from models_ml.encoding import MatrixColumn, empty_batch, matrix
 from models_ml.trees import TreesModel
-from udfs.compiling import check_parity, compile_sql, drop_sql
+from tests.compiling import check_parity
+from udfs.compiling import compile_sql, drop_sql
 from udfs.quoting import identifier
 
 FEATURES = (

@@ -92,6 +92,30 @@ def test_a_key_named_as_the_argument_is_told_apart(con: duckdb.DuckDBPyConnectio
     assert differing.fetchone() == (0,)
 
 
+def test_a_feature_may_be_named_as_what_the_functions_call_a_row(con: duckdb.DuckDBPyConnection) -> None:
+    named = fixed(con).replace("from fixed", "exclude (heat, noise), heat as latest, noise as examples from fixed")
+    assert predict(con, named) is None
+    differing = "select count(*), count(*) filter (score is distinct from scores.test_of(user_id)) from pred__test"
+    assert con.execute(differing).fetchone() == (120, 0)
+
+
+def test_live_features_of_an_earlier_build_do_not_stop_a_build(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("create table seen as select 1 as heat")
+    con.execute("create macro live_features(live_key) as table select heat from seen")
+    con.execute("drop table seen")
+    assert predict(con, fixed(con)) is None
+    is_there, meaning, _ = described(con)["scores.test_live"]
+    assert not is_there
+    assert "live_features cannot be read" in meaning
+
+
+def test_the_rows_of_the_newest_snapshot_are_those_of_the_connections_time_zone(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("set TimeZone = 'Asia/Tokyo'")
+    select = fixed(con).replace("select *", "select * replace (as_of::timestamptz as as_of)")
+    assert predict(con, select) is None
+    assert con.execute("select count(*) from pred__test").fetchone() == (120,)
+
+
 def test_two_predictions_do_not_share_the_name_of_a_function(con: duckdb.DuckDBPyConnection) -> None:
     assert predict(con, fixed(con)) is None
     con.execute("update scores_models.functions set prediction = 'other'")

@@ -37,6 +37,7 @@ from tests.conftest import ROOT
 from tests.postgres import PASSWORD, server
 from tests.predicting import predict
 from udfs.portable import DIALECTS, compile_select, dialects
+from udfs.portable.trees import split_value
 
 __all__ = ["server"]
 """The fixture."""
@@ -252,6 +253,22 @@ def test_it_reads_a_select_in_brackets_and_a_table_named_as_its_steps(models: di
         text = compile_select(models["trees"], "sqlite", relation=relation)
         got = on_sqlite(text, rows, name="step_1")
         np.testing.assert_allclose(got, expected(models["trees"], rows[:count]), rtol=0, atol=1e-6)
+
+
+def test_a_vote_compares_scores_as_the_float32_that_the_model_compares(models: dict[str, FittedModel]) -> None:
+    text = compile_select(models["vote"], "duckdb", relation="features")
+    for threshold in (0.45, 0.55):
+        assert repr(split_value(np.float32(threshold))) in text
+
+
+def test_sqlite_tells_categories_letter_for_letter_whatever_the_columns_collation(
+    models: dict[str, FittedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = odd_rows(models["trees"])
+    rows += [{**row, "City": str(row["City"]).upper()} for row in rows if row["City"]]
+    monkeypatch.setitem(TYPES, "City", "text collate nocase")
+    got = on_sqlite(compile_select(models["trees"], "sqlite", relation="features"), rows)
+    np.testing.assert_allclose(got.astype(np.float32), expected(models["trees"], rows), rtol=0, atol=1e-6)
 
 
 def test_a_column_that_is_not_there_is_an_error(models: dict[str, FittedModel]) -> None:

@@ -165,6 +165,31 @@ def test_a_changed_row_is_explained_by_the_function_of_the_file(server: Server) 
     assert all(strongest >= other for other in others)
 
 
+def test_a_row_is_told_as_it_was_scored_and_what_cannot_be_scored_is_no_fault_of_the_server(server: Server) -> None:
+    told = server.post("/score/test", features={"heat": 2, "noise": "0.5", "kind": 7}).json()
+    assert told["features"] == {"heat": 2.0, "noise": 0.5, "kind": "7"}
+    missing = requests.post(
+        f"{server.url}/score/test",
+        data='{"features": {"heat": 1e999, "noise": 0.5, "kind": null}}',
+        headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"},
+        timeout=60,
+    )
+    assert (missing.status_code, missing.json()["features"]["heat"]) == (200, None)
+    beyond = server.post("/score/test", features={"heat": 1e300, "noise": 0.5, "kind": None})
+    assert beyond.status_code == 422
+    assert "'test' cannot score the row" in beyond.json()["error"]
+
+
+def test_a_number_is_the_entity_itself_and_not_one_that_it_rounds_to(server: Server) -> None:
+    assert server.get("/score/numbers", entity="7").status_code == 200
+    for other in ("6.9", "7e0", ""):
+        assert server.get("/score/numbers", entity=other).status_code == 404
+
+
+def test_sql_may_end_with_a_semicolon_and_a_comment(server: Server) -> None:
+    assert server.post("/sql", sql="select 'é;' as x; -- ü").json()["rows"] == [{"x": "é;"}]
+
+
 def test_a_file_without_a_function_that_explains_says_what_gives_reasons(built: Path, tmp_path: Path) -> None:
     published = Path(shutil.copy(built, tmp_path / "published.duckdb"))
     with duckdb.connect(str(published)) as con:
@@ -222,7 +247,7 @@ def test_without_the_token_nothing_is_told(server: Server, headers: dict[str, st
         assert "Authorization: Bearer TOKEN" in answer.json()["error"]
 
 
-def test_an_offer_is_read_from_the_catalog_whatever_form_its_macro_has() -> None:
+def test_an_offer_is_read_from_the_catalog_whatever_its_features_are_called() -> None:
     scores = "1 as version, 0.5 as score, timestamp '2025-01-01' as as_of, timestamp '2025-01-01' as scored_at"
     with duckdb.connect() as con:
         con.execute(
@@ -232,11 +257,12 @@ def test_an_offer_is_read_from_the_catalog_whatever_form_its_macro_has() -> None
             "create table examples__one as select 'u' as user_id, timestamp '2025-01-01' as as_of, 1 as \"a 'b\""
         )
         con.execute(
-            """create macro scores.one("row") as (select x from (select struct_extract("row", 'a ''b') as x) as y)"""
+            'create macro scores.one("row" := null, "a \'b" := null) as '
+            "coalesce(\"a 'b\", struct_extract(\"row\", 'a ''b'))"
         )
         con.execute(f"create table pred__two as select 'u' as user_id, {scores}")
         con.execute(
-            'create macro scores.two("row" := null, row_ := null, heat := null) as '
+            'create macro scores.two(row_ := null, "row" := null, heat := null) as '
             "coalesce(heat, struct_extract(row_, 'heat')) + coalesce(\"row\", struct_extract(row_, 'row'))"
         )
         con.execute("create macro scores.explain_two(given) as [struct_extract(given, 'heat')]")

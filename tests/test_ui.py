@@ -38,8 +38,8 @@ def answer(file: Path, sql: str, *values: object) -> Any:
 
 @pytest.fixture
 def shown(built: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(sys, "argv", ["page.py", str(built)])
-    app = testing.AppTest.from_file(page.__file__, default_timeout=120).run()
+    monkeypatch.setattr(sys, "argv", ["run_page.py", str(built)])
+    app = testing.AppTest.from_file(Path(page.__file__).with_name("run_page.py"), default_timeout=120).run()
     assert not app.exception
     app.selectbox("prediction").select("test").run()
     return app

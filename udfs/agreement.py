@@ -1,13 +1,12 @@
 """What the dbt test `macro_agrees` computes, as a function of SQL that returns the faults it finds."""
 
 import duckdb
-import pyarrow as pa
 
 from ibis_features import ArtifactError, NotFoundError
 from models_ml.artifact import unpack
 from models_ml.calibration import uncalibrated
 from models_ml.registry import active_model, read_artifact, trained_version
-from udfs.compiling import agreeing_rows, compiled, registered
+from udfs.compiling import agreeing_rows, check_probes, compiled
 from udfs.leak_tests import on_cursor
 
 
@@ -31,8 +30,7 @@ def disagreements(con: duckdb.DuckDBPyConnection, *, prediction: str, rows: int)
     found = compiled(uncalibrated(model))
     examples = trained_version(con, prediction, active.version).examples
     try:
-        with registered(con, pa.Table.from_batches([found.probes])) as probes:
-            agreeing_rows(con, prediction, model, found, probes, rows=found.probes.num_rows)
+        check_probes(con, prediction, model, found)
         agreeing_rows(con, prediction, model, found, examples, rows=rows)
     except ArtifactError as error:
         return [str(error)]

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ibis_features import FeatureSchema
 from models_ml.encoding import empty_batch, feature_batch
-from udfs.quoting import current_database, identifier, readable
+from udfs.quoting import current_database, identifier, literal, readable
 
 ROWS_PER_BATCH = 16_384
 BYTES_AT_ONCE = 2**24
@@ -32,7 +32,9 @@ def answered(
     The rows are read on a cursor of their own: they have to be committed, and `con` may write between two batches.
     """
     features = "".join(f", {readable(f'examples.{identifier(f.name)}', f)}" for f in schema.features)
-    threads = con.execute("select current_setting('threads')").fetchone()
+    settings = con.execute("select current_setting('threads'), current_setting('TimeZone')").fetchone()
+    assert settings is not None
+    threads, zone = int(settings[0]), settings[1]
     types = empty_batch(schema).schema
 
     def answer(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -42,12 +44,12 @@ def answered(
     cursor = con.cursor()
     try:
         cursor.execute(f"use {identifier(current_database(con))}")
+        cursor.execute(f"set TimeZone = {literal(zone)}")  # a cursor has that of the database, not of the connection
         rows = cursor.execute(
             f"select examples.{identifier(entity)}::varchar{features} from {relation} as examples where {condition}"
         ).to_arrow_reader(ROWS_PER_BATCH)
-        assert threads is not None
-        with ThreadPoolExecutor(max_workers=int(threads[0])) as pool:
-            yield from _gathered(_in_turn(pool, answer, rows, ahead=int(threads[0]) + 1))
+        with ThreadPoolExecutor(max_workers=threads) as pool:
+            yield from _gathered(_in_turn(pool, answer, rows, ahead=threads + 1))
     finally:
         cursor.close()
 

@@ -28,7 +28,7 @@ from models_ml.registry import (
     version_before,
 )
 from models_ml.trainer import FittedModel
-from udfs.compiling import prepare_functions, publish_lookups
+from udfs.compiling import check_names_are_free, prepare_functions, publish_lookups
 from udfs.decision import rows_hash
 from udfs.quoting import identifier
 from udfs.scorers import refresh
@@ -64,6 +64,7 @@ def promote(con: duckdb.DuckDBPyConnection, prediction: str, version: int, *, by
     reasons = last_reasons(con, prediction)
     ended_at = now()
     prepare_functions(con)
+    check_names_are_free(con, prediction)
     with transaction(con):
         activate(con, prediction, version, at=ended_at, by=by)
         rows_of_all = read_examples(connect_backend(con), examples, found.schema)

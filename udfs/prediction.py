@@ -11,14 +11,14 @@ from typing import Any
 
 import duckdb
 
-from ibis_features import ConfigError, ForetableError
+from ibis_features import ConfigError, Examples, ForetableError, Split
 from models_ml.cross_validation import add_fold, check_folds, cross_validate
 from models_ml.judging import not_beaten
 from models_ml.registry import TrainedVersion, add_row, last_train_seconds
 from models_ml.spec import PredictionSpec
 from models_ml.splitting import split_examples
 from models_ml.trainer import Progress
-from udfs.compiling import prepare_functions
+from udfs.compiling import check_names_are_free, prepare_functions
 from udfs.decision import Decision, Request, fingerprint_of
 from udfs.going_on import in_words, start_of
 from udfs.order import Order, Standing, drop_gathered, gathered, standing_of, understand
@@ -50,6 +50,7 @@ def build(con: duckdb.DuckDBPyConnection, request: Mapping[str, Any]) -> None:
                 _cross_validate(con, with_rows, report(asked.name))
             else:
                 prepare_functions(con)
+                check_names_are_free(con, asked.name)
                 _build(con, with_rows, report(asked.name))
         except (ForetableError, duckdb.ConversionException, duckdb.OutOfMemoryException, MemoryError) as error:
             con.execute(f"drop table if exists {asked.building}")
@@ -74,13 +75,15 @@ def _plan(con: duckdb.DuckDBPyConnection, request: Request) -> None:
         con.rollback()
     is_trained = standing.decision.is_trained
     split, parts = split_examples(order.examples, order.spec) if is_trained else (None, {})
+    steps = _steps(con, request, order, standing, split, parts) if split else ()
+    steps = _steps(con, request, order, standing, split, parts) if split else ()
     as_of = identifier(order.spec.as_of)
     plan = {
         "run_id": request.run_id,
         "prediction": request.name,
         "model": order.spec.model,
         "is_trained": is_trained,
-        "reason": "; ".join([standing.decision.reason, *(_steps(con, request, order, standing) if is_trained else ())]),
+        "reason": "; ".join([standing.decision.reason, *steps]),
         "serving_version": standing.active.version if standing.active else None,
         **{f"{part}_rows": parts[part].rows() if split else None for part in ("train", "validate", "test")},
         **{f"{part}_as_of": list(split[part]) if split else None for part in ("train", "validate", "test")},
@@ -94,7 +97,14 @@ def _plan(con: duckdb.DuckDBPyConnection, request: Request) -> None:
     drop_gathered(con, request)
 
 
-def _steps(con: duckdb.DuckDBPyConnection, request: Request, order: Order, standing: Standing) -> Iterator[str]:
+def _steps(
+    con: duckdb.DuckDBPyConnection,
+    request: Request,
+    order: Order,
+    standing: Standing,
+    split: Split,
+    parts: Mapping[str, Examples],
+) -> Iterator[str]:
     """What a training does beside training in full, in words."""
     spec, fingerprint, active = order.spec, standing.fingerprint, standing.active
     left = trials_left(con, request.name, spec, fingerprint)
@@ -102,7 +112,6 @@ def _steps(con: duckdb.DuckDBPyConnection, request: Request, order: Order, stand
         yield f"a search of at most {left} trials comes first"
     if not spec.warm_start or active is None:
         return
-    split, parts = split_examples(order.examples, spec)
     params = None if left else found_params(con, request.name, spec, fingerprint)
     is_selected = not spec.select
     start = start_of(con, active, fingerprint, spec, split, parts["train"], is_selected=is_selected, params=params)

@@ -16,13 +16,12 @@ from models_ml.thresholds import Capacity, parse_threshold
 from models_ml.trainer import FittedModel
 from udfs.answers import MARGIN, REASONS, explanation
 from udfs.bulk import KEY, Answers, answered
-from udfs.compiling import UncompiledError, compile_sql, drop_sql
+from udfs.compiling import UncompiledError, compile_sql, drop_sql, registered
 from udfs.compiling.calibration import score_sql
 from udfs.quoting import identifier
 
 PARITY_ROWS = 2_000
 SCORED = "temp.main.foretable_scored"
-BATCH = "foretable_batch"
 SCORE_COLUMNS = ("version", "score", "score_rank", "score_decile", "predicted_label", "scored_at", "reasons")
 """What the table of scores has besides the entity and as_of."""
 
@@ -95,14 +94,12 @@ def score_rows(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedM
             {score_sql(None, "margin")} as raw_score,
             timestamp '{scoring.newest}' as as_of
             {", reasons" if scoring.reasons else ""}
-        from {BATCH}
     """
     condition = f"examples.{as_of} = timestamp '{scoring.newest}'"
     answers = _answers(con, scoring, fitted)
     for rows in answered(con, scoring.examples, condition, scoring.entity, fitted.schema, answers):
-        con.register(BATCH, rows)
-        con.execute(insert)
-        con.unregister(BATCH)
+        with registered(con, rows) as batch:
+            con.execute(f"{insert} from {batch}")
     return row_count(con, SCORED)
 
 

@@ -193,7 +193,10 @@ def _add_routes(app: FastAPI, settings: Settings) -> None:
     bearer = HTTPBearer(auto_error=False, description="The token that `foretable serve` was started with.")
 
     async def check_token(given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
-        if given is None or not secrets.compare_digest(given.credentials.encode(), settings.token.encode()):
+        if given is None or not secrets.compare_digest(
+            given.credentials.encode("latin-1"),
+            settings.token.encode(),  # as a header comes in
+        ):
             raise HTTPException(
                 HTTPStatus.UNAUTHORIZED,
                 "give the server's token in the header 'Authorization: Bearer TOKEN'",

@@ -18,7 +18,7 @@ LIBRARIES = ("fastapi", "uvicorn")
 @click.argument("file", type=click.Path(path_type=Path), required=False, metavar="[FILE]")
 @options.warehouse
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at; 0.0.0.0 for all.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8420, show_default=True, help="0 for any that is free.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8420, show_default=True)
 @click.option(
     "--token-file",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -31,7 +31,7 @@ LIBRARIES = ("fastapi", "uvicorn")
     "--max-seconds", type=click.FloatRange(min=0.1), default=10, show_default=True, help="After which SQL is stopped."
 )
 @click.option(
-    "--max-memory", type=click.IntRange(min=64), default=1024, show_default=True, metavar="MIB", help="Of one query."
+    "--max-memory", type=click.IntRange(min=128), default=1024, show_default=True, metavar="MIB", help="Of one query."
 )
 @click.option(
     "--max-queries", type=click.IntRange(min=1), default=2, show_default=True, help="SQL at a time, in each process."

@@ -47,7 +47,7 @@ class CurrentFile:
     def _is_replaced(self) -> bool:
         try:
             return stamp_of(self.path) != self._stamp
-        except FileNotFoundError:
+        except OSError:
             return False
 
     async def _open(self) -> None:

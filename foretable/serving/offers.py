@@ -6,7 +6,6 @@ are needed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,6 @@ PREFIX = "pred__"
 ROWS = "examples__"
 """The rows that predictions read: all of them in a warehouse, those of the newest snapshot in a published file."""
 SCHEMA = "scores"
-_EXTRACTED = re.compile(r"struct_extract\(\S+, '((?:[^']|'')*)'\)")
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,10 @@ def read_offers(con: duckdb.DuckDBPyConnection) -> dict[str, Offer]:
         if not table.startswith(PREFIX):
             continue
         name = table.removeprefix(PREFIX)
-        if name in offers:
-            raise ConfigError(f"the file has two tables {table}, in two schemas; rename one of them")
         if not {"version", "score", "scored_at"} <= set(columns):
             continue  # a table that is only named like one of scores
+        if name in offers:
+            raise ConfigError(f"the file has two tables {table}, in two schemas; rename one of them")
         names = tuple(columns)
         entity, as_of = names[0], names[names.index("scored_at") - 1]
         rows = next((key for key in tables if key[1] == ROWS + name), None)
@@ -94,23 +92,13 @@ def _tables(con: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], dict[str, s
 
 
 def _macros(con: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, ...]]:
-    """The scalar macros of the schema of scores, with the features that they take.
-
-    A macro takes a row, the features one by one, or both. Those of a row are what its text extracts from it.
-    """
-    parameters: dict[str, tuple[str, ...]] = {}
-    extracted: dict[str, set[str]] = {}
-    for name, given, text in con.execute(
-        "select function_name, parameters, macro_definition from duckdb_functions() "
+    """The scalar macros of the schema of scores; those that score take a row, and after it each feature by name."""
+    rows = con.execute(
+        "select function_name, parameters from duckdb_functions() "
         "where database_name = current_database() and schema_name = ? and function_type = 'macro'",
         [SCHEMA],
-    ).fetchall():
-        parameters[name] = max(parameters.get(name, ()), tuple(given), key=len)
-        extracted.setdefault(name, set()).update(found.replace("''", "'") for found in _EXTRACTED.findall(text))
-    return {
-        name: tuple(one for one in given if one in extracted[name]) or tuple(sorted(extracted[name]))
-        for name, given in parameters.items()
-    }
+    ).fetchall()
+    return {name: tuple(parameters)[1:] for name, parameters in rows}
 
 
 def _relation(schema: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +12,12 @@ import duckdb
 
 from foretable.project import TAKEN_NAMES
 from foretable.query import json_value
+from foretable.sentences import plain_exception
 from foretable.serving.offers import Offer, read_offers
 from ibis_features.errors import ExamplesError, NotFoundError
 from ibis_features.reader import open_reader
 from ibis_features.tables import quoted
+from udfs.compiling.scope import Names
 from udfs.quoting import literal
 
 Row = dict[str, Any]
@@ -122,7 +125,7 @@ class ScoringFile:
             f"on scored_rows.{quoted(offer.entity)} = scores.{quoted(offer.entity)} "
             f"and scored_rows.{quoted(offer.as_of)} = scores.{quoted(offer.as_of)} "
             f"where scored_rows.{quoted(offer.entity)} = try_cast(? as {offer.entity_type})",
-            [entity],
+            [_key(offer, entity)],
         )
         if row is None:
             raise NotFoundError(_unknown(offer, entity))
@@ -131,8 +134,8 @@ class ScoringFile:
     def score_row(self, name: str, features: Mapping[str, Any]) -> Row:
         """What the macro says of a row, all of whose features are given; None is a missing value."""
         offer = self.offer(name)
-        score = self._called(offer, offer.macro, features)
-        return {"prediction": name, "version": self._version(offer), "score": score, "features": dict(features)}
+        score, scored = self._called(offer, offer.macro, features)
+        return {"prediction": name, "version": self._version(offer), "score": score, "features": scored}
 
     def explain_row(self, name: str, features: Mapping[str, Any]) -> Row:
         """The reasons that the file's explainer gives for a row."""
@@ -142,14 +145,14 @@ class ScoringFile:
                 f"the file cannot explain rows of '{name}'; with reasons=3 in the prediction's config, a build writes "
                 "the reasons of each scored entity"
             )
-        reasons = self._called(offer, offer.explainer, features)
+        reasons, _ = self._called(offer, offer.explainer, features)
         return {**self.score_row(name, features), "reasons": reasons}
 
     def _scored(self, offer: Offer, entity: object, columns: list[str]) -> Row:
         row = self._one(
             f"select {', '.join(map(quoted, columns))} from {offer.table} "
             f"where {quoted(offer.entity)} = try_cast(? as {offer.entity_type})",
-            [entity],
+            [_key(offer, entity)],
         )
         if row is None:
             raise NotFoundError(_unknown(offer, entity))
@@ -159,7 +162,8 @@ class ScoringFile:
         row = self._one(f"select version from {offer.table} limit 1")
         return row["version"] if row else None
 
-    def _called(self, offer: Offer, function: str | None, features: Mapping[str, Any]) -> Any:
+    def _called(self, offer: Offer, function: str | None, features: Mapping[str, Any]) -> tuple[Any, Row]:
+        """What the function says of the row, and the row as it read it, in the types of the features."""
         _check_macro(offer)
         _check_known(offer, features)
         if missing := [feature for feature in offer.features if feature not in features]:
@@ -169,14 +173,16 @@ class ScoringFile:
             )
         values = ", ".join(f"?::{kind} as {quoted(feature)}" for feature, kind in offer.features.items())
         row = [features[feature] for feature in offer.features]
+        given = Names(offer.features).plain("given")
         try:
-            found = self._one(f"select {function}(given) as answer from (select {values}) as given", row)
+            found = self._one(
+                f"select {function}({given}) as answer, {given} as row from (select {values}) as {given}", row
+            )
         except (duckdb.Error, RuntimeError) as error:  # RuntimeError: text that is no Unicode
-            if sentence := self._unreadable(offer, features):
-                raise ExamplesError(sentence) from error
-            raise
+            told = f"'{offer.name}' cannot score the row: {plain_exception(error)}"
+            raise ExamplesError(self._unreadable(offer, features) or told) from error
         assert found is not None
-        return found["answer"]
+        return found["answer"], found["row"]
 
     def _unreadable(self, offer: Offer, features: Mapping[str, Any]) -> str | None:
         """The first feature whose value is not of its type."""
@@ -196,6 +202,13 @@ class ScoringFile:
             found = self._con.execute(sql, values or []).fetchall()
             names = [column[0] for column in self._con.description or []]
         return [{name: json_value(value) for name, value in zip(names, row, strict=True)} for row in found]
+
+
+def _key(offer: Offer, entity: object) -> object:
+    """What is asked for, as the key it is; DuckDB would round 41.6 to the entity 42. Raises NotFoundError."""
+    if offer.entity_type.endswith(("INT", "INTEGER")) and not re.fullmatch(r"[+-]?\d+", str(entity)):
+        raise NotFoundError(_unknown(offer, entity))
+    return entity
 
 
 def _check_macro(offer: Offer) -> None:

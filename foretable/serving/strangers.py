@@ -68,16 +68,14 @@ def ask(path: Path, sql: str, limits: Limits) -> Answer:
         if message == OPEN and not receiving.poll(limits.seconds):
             return _refusal(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
-                f"the query was stopped after {limits.seconds:g} seconds; ask for less, or start the server with a "
-                "larger --max-seconds",
+                f"the query was stopped after {limits.seconds:g} seconds; ask for less",
             )
         status, _, body = (receiving.recv_bytes() if message == OPEN else message).partition(b" ")
         return Answer(HTTPStatus(int(status)), body)
     except EOFError:
         return _refusal(
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"the query needed more than {limits.memory_mib} MiB of memory; ask for less, or start the server with a "
-            "larger --max-memory",
+            f"the query needed more than {limits.memory_mib} MiB of memory; ask for less",
         )
     finally:
         receiving.close()

@@ -46,7 +46,7 @@ def ui(file: Path | None, warehouse: Path, port: int) -> None:
 
     path = (file or warehouse).absolute()
     ScoringFile(path).close()  # what is wrong with it is said here, in one line
-    page = Path(__file__).with_name("page.py")
+    page = Path(__file__).with_name("run_page.py")
     address = (f"--server.port={port}", "--server.address=127.0.0.1")
     click.echo(f"Showing {path} at http://127.0.0.1:{port}; Ctrl-C ends it.", err=True)
     ended = subprocess.run(

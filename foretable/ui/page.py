@@ -1,7 +1,6 @@
-"""The page itself, run by Streamlit anew at every click: `streamlit run page.py -- FILE`."""
+"""The page itself, run by Streamlit anew at every click, from run_page.py."""
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ from foretable.serving import strangers
 from foretable.serving.offers import Offer
 from foretable.serving.scoring import ScoringFile, stamp_of
 from ibis_features.errors import ForetableError
+from ibis_features.schema import NUMERIC
 
 LISTED = 500
 """Rows of the table at most."""
 CHOICES = 100
 """Values of a category to choose from at most."""
 LIMITS = strangers.Limits(rows=1_000)
-NUMBERS = ("INT", "DOUBLE", "FLOAT", "DECIMAL")
 
 
 def main(path: Path) -> None:
@@ -102,6 +101,9 @@ def show_entity(file: ScoringFile, offer: Offer, entity: object) -> None:
         st.info(str(error))
         return
     changeable = [feature for feature in offer.features if not offer.features[feature].endswith("]")]
+    if not changeable:
+        st.info("All its features are lists, which cannot be changed here.")
+        return
     feature = st.selectbox("Feature", changeable, key=f"feature_{offer.name}")
     value = asked_value(file, offer, entity, feature, features[feature])
     before = file.score_row(offer.name, features)["score"]
@@ -130,7 +132,7 @@ def show_reasons(reasons: list[Mapping[str, Any]]) -> None:
 def asked_value(file: ScoringFile, offer: Offer, entity: object, feature: str, value: Any) -> Any:
     """A field for the feature's value, by its type; it begins with the value that was scored."""
     kind, key = offer.features[feature], f"value_{offer.name}_{entity}_{feature}"
-    if any(number in kind for number in NUMBERS):
+    if kind != "BOOLEAN" and NUMERIC.match(kind):
         return st.number_input("Value", value=None if value is None else float(value), format="%g", key=key)
     known = [True, False] if kind == "BOOLEAN" else file.values(offer.name, feature, CHOICES)
     choices = [*dict.fromkeys([value, *known, None])]
@@ -156,7 +158,3 @@ def show_sql(path: Path, offer: Offer) -> None:
     more = f"the first {LIMITS.rows:,} rows" if found["has_more"] else f"{len(found['rows'])} rows"
     st.dataframe(found["rows"], hide_index=True, column_order=found["columns"])
     st.caption(more)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -27,15 +27,16 @@ What SQL cannot say faithfully is refused with an `UncompiledError` whose text s
 """
 
 from udfs.compiling.families import UncompiledError, compiled
-from udfs.compiling.lookups import prepare_functions, publish_lookups
-from udfs.compiling.macros import compile_sql, drop_sql
-from udfs.compiling.parity import agreeing_rows, check_parity
+from udfs.compiling.lookups import check_names_are_free, prepare_functions, publish_lookups
+from udfs.compiling.macros import check_probes, compile_sql, drop_sql
+from udfs.compiling.parity import agreeing_rows
 from udfs.compiling.store import registered
 
 __all__ = [
     "UncompiledError",
     "agreeing_rows",
-    "check_parity",
+    "check_names_are_free",
+    "check_probes",
     "compile_sql",
     "compiled",
     "drop_sql",

@@ -68,7 +68,7 @@ def publish_lookups(con: duckdb.DuckDBPyConnection, prediction: str, *, target: 
     model = active_model(con, prediction)
     assert model is not None
     with transaction(con):
-        _check_names_are_free(con, prediction)
+        check_names_are_free(con, prediction)
         names = function_names(prediction)
         is_compiled, is_explained = (_is_macro(con, name) for name in (names.scalar, names.explain))
         _create_lookup(con, model, is_compiled=is_compiled, target=target, examples=examples)
@@ -86,7 +86,11 @@ def publish_lookups(con: duckdb.DuckDBPyConnection, prediction: str, *, target: 
         )
 
 
-def _check_names_are_free(con: duckdb.DuckDBPyConnection, prediction: str) -> None:
+def check_names_are_free(con: duckdb.DuckDBPyConnection, prediction: str) -> None:
+    """Raises ConfigError where a function of the prediction would take the name of another prediction's.
+
+    `prepare_functions` has to have been called.
+    """
     names = [name.casefold() for name in function_names(prediction)]
     row = con.execute(
         f"select function_name, prediction from {FUNCTIONS} "
@@ -105,18 +109,18 @@ def _create_lookup(
 ) -> None:
     entity, as_of = identifier(model.schema.entity), identifier(model.schema.as_of)
     read = examples if is_compiled else target
-    columns = [row[0] for row in con.execute(f"describe select * from {read}").fetchall()]
-    argument = Names(columns).plain("entity_id")
-    score = f"{function(model.prediction)}(latest)" if is_compiled else "latest.score"
+    own = Names(row[0] for row in con.execute(f"describe select * from {read}").fetchall())
+    argument, latest = own.plain("entity_id"), own.plain("latest")
+    score = f"{function(model.prediction)}({latest})" if is_compiled else f"{latest}.score"
     # An argument stands in a SELECT without tables: next to the table, `user_id` would be the table's own column.
     con.execute(
         f"""
         create or replace macro {function(f"{model.prediction}_of")}({argument}) as (
             select {score}
-            from (select {argument} as entity_key) as asked, {read} as latest
+            from (select {argument} as entity_key) as asked, {read} as {latest}
             where
-                latest.{entity} = asked.entity_key
-                and latest.{as_of} = (select max(any_row.{as_of}) from {read} as any_row)
+                {latest}.{entity} = asked.entity_key
+                and {latest}.{as_of} = (select max(any_row.{as_of}) from {read} as any_row)
         )
         """
     )
@@ -132,19 +136,23 @@ def _create_live(con: duckdb.DuckDBPyConnection, model: ActiveModel, *, is_compi
         return f"{LIVE} knows the features of a {LIVE_ENTITY}, not of a {model.schema.entity}"
     row = con.execute(
         "select schema_name from duckdb_functions() "
-        "where database_name = current_database() and function_name = ? and function_type = 'table_macro'",
+        "where database_name = current_database() and function_name = ? and function_type = 'table_macro' "
+        "order by schema_name limit 1",
         [LIVE],
     ).fetchone()
     if row is None:
         return f"{LIVE} was not there when the prediction was built"
     live = f"{identifier(row[0])}.{identifier(LIVE)}"
-    types = {row[0]: row[1] for row in con.execute(f"describe select * from {live}(null)").fetchall()}
+    try:
+        types = {row[0]: row[1] for row in con.execute(f"describe select * from {live}(null)").fetchall()}
+    except (duckdb.BinderException, duckdb.CatalogException) as error:  # of an earlier build, over tables of then
+        return f"{LIVE} cannot be read: {str(error).splitlines()[0]}"
     if lacking := _lacking(model.schema, types):
         return f"{LIVE} does not tell {', '.join(lacking)}"
-    argument = Names(types).plain("entity_id")
+    argument, row_now = Names(types).plain("entity_id"), Names(types).plain("live")
     con.execute(
         f"create macro {name}({argument}) as "
-        f"(select {function(model.prediction)}(live) from {live}({argument}) as live)"
+        f"(select {function(model.prediction)}({row_now}) from {live}({argument}) as {row_now})"
     )
     return None
 

@@ -1,7 +1,7 @@
 """The functions that a compiled model becomes: a scalar macro and a table macro."""
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import duckdb
 import ibis
@@ -65,31 +65,36 @@ def compile_sql(
         mark = write_model_tables(con, prediction, found.all_tables)
         _create_macros(con, _Macro(prediction, model.schema, found, calibration_of(model), mark))
         try:
-            _check(con, prediction, model, found, sample, rows)
+            check_probes(con, prediction, model, found)
+            if sample is not None:
+                _check_sample(con, prediction, model, found, sample, rows)
         except ArtifactError as error:
             raise ArtifactError(f"refused to publish: {error}") from error
 
 
-def _check(
+def check_probes(con: duckdb.DuckDBPyConnection, prediction: str, model: FittedModel, found: Compiled) -> None:
+    """Compare the functions with the model on rows made to find faults; raises ArtifactError where they differ."""
+    with registered(con, pa.Table.from_batches([found.probes])) as probes:
+        for by_columns in (False, True):
+            agreeing_rows(con, prediction, model, found, probes, rows=found.probes.num_rows, by_columns=by_columns)
+        if found.explained is not None:
+            check_explanation(con, prediction, model, probes)
+
+
+def _check_sample(
     con: duckdb.DuckDBPyConnection,
     prediction: str,
     model: FittedModel,
     found: Compiled,
-    sample: Examples | pa.RecordBatch | pa.Table | None,
+    sample: Examples | pa.RecordBatch | pa.Table,
     rows: int,
 ) -> None:
-    agree = partial(agreeing_rows, con, prediction, model, found)
-    with registered(con, pa.Table.from_batches([found.probes])) as probes:
-        for by_columns in (False, True):
-            agree(probes, rows=found.probes.num_rows, by_columns=by_columns)
-        if found.explained is not None:
-            check_explanation(con, prediction, model, probes)
     if isinstance(sample, Examples):
-        agree(f"({ibis.to_sql(sample.table, dialect='duckdb')})", rows=rows)
-    elif sample is not None:
-        table = sample if isinstance(sample, pa.Table) else pa.Table.from_batches([sample])
-        with registered(con, table) as relation:
-            agree(relation, rows=rows)
+        agreeing_rows(con, prediction, model, found, f"({ibis.to_sql(sample.table, dialect='duckdb')})", rows=rows)
+        return
+    table = sample if isinstance(sample, pa.Table) else pa.Table.from_batches([sample])
+    with registered(con, table) as relation:
+        agreeing_rows(con, prediction, model, found, relation, rows=rows)
 
 
 def drop_sql(con: duckdb.DuckDBPyConnection, prediction: str) -> None:

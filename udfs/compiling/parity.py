@@ -4,39 +4,15 @@ import duckdb
 import numpy as np
 
 from ibis_features import ArtifactError
-from models_ml.calibration import uncalibrated
 from models_ml.encoding import empty_batch, feature_batch
 from models_ml.trainer import FittedModel
-from udfs.compiling.families import compiled
-from udfs.compiling.scope import Compiled
+from udfs.compiling.scope import Compiled, Names
 from udfs.compiling.store import SCHEMA, function, function_names
 from udfs.quoting import identifier, readable
 
 PARITY_ROWS = 2_000
 EXPLAINED_ROWS = 32
 CONTRIBUTION_TOLERANCE = 1e-5
-
-
-def check_parity(
-    con: duckdb.DuckDBPyConnection,
-    prediction: str,
-    model: FittedModel,
-    relation: str,
-    *,
-    rows: int = PARITY_ROWS,
-    by_columns: bool = False,
-) -> int:
-    """Compare the stored macro with the model on a sample of `relation` (a quoted SQL name or a SELECT in brackets)
-    that has the features in whatever types; return the number of rows compared.
-
-    by_columns: call the macro with one argument a feature in place of a row.
-
-    Raises ArtifactError where any score differs (in any bit for trees, by more than 1e-5 for networks and ensembles),
-    with the values of such a row.
-    """
-    return agreeing_rows(
-        con, prediction, model, compiled(uncalibrated(model)), relation, rows=rows, by_columns=by_columns
-    )
 
 
 def agreeing_rows(
@@ -46,16 +22,23 @@ def agreeing_rows(
     found: Compiled,
     relation: str,
     *,
-    rows: int,
+    rows: int = PARITY_ROWS,
     by_columns: bool = False,
 ) -> int:
-    """As `check_parity`, of a model that is compiled already."""
-    features = model.schema.features
-    named = ", ".join(f"{identifier(f.name)} := examples.{identifier(f.name)}" for f in features)
-    casts = [readable(f"examples.{identifier(f.name)}", f) + f" as c{place}" for place, f in enumerate(features)]
+    """Compare the stored macro with the model on a sample of `relation` (a quoted SQL name or a SELECT in brackets)
+    that has the features in whatever types; return the number of rows compared.
+
+    found: the model as it was compiled. by_columns: call the macro with one argument a feature in place of a row.
+
+    Raises ArtifactError where any score differs (in any bit for trees, by more than 1e-5 for networks and ensembles),
+    with the values of such a row.
+    """
+    features, row = model.schema.features, _row_of(model)
+    named = ", ".join(f"{identifier(f.name)} := {row}.{identifier(f.name)}" for f in features)
+    casts = [readable(f"{row}.{identifier(f.name)}", f) + f" as c{place}" for place, f in enumerate(features)]
     sql = f"""
-        select {function(prediction)}({named if by_columns else "examples"}) as score, {", ".join(casts)}
-        from (select * from {relation} using sample reservoir({rows:d} rows) repeatable (0)) as examples
+        select {function(prediction)}({named if by_columns else row}) as score, {", ".join(casts)}
+        from (select * from {relation} using sample reservoir({rows:d} rows) repeatable (0)) as {row}
     """
     table = con.execute(sql).to_arrow_table()
     if not table.num_rows:
@@ -83,10 +66,10 @@ def check_explanation(con: duckdb.DuckDBPyConnection, prediction: str, model: Fi
 
     The relation has the features in the types that models read.
     """
-    name = function_names(prediction).explain
-    columns = ", ".join(f"examples.{identifier(name)}" for name in model.schema.names)
+    name, row = function_names(prediction).explain, _row_of(model)
+    columns = ", ".join(f"{row}.{identifier(name)}" for name in model.schema.names)
     table = con.execute(
-        f"select {function(name)}(examples) as told, {columns} from {relation} as examples limit {EXPLAINED_ROWS}"
+        f"select {function(name)}({row}) as told, {columns} from {relation} as {row} limit {EXPLAINED_ROWS}"
     ).to_arrow_table()
     batch = feature_batch(table.columns[1:], empty_batch(model.schema).schema)
     expected = model.contributions(batch)
@@ -98,3 +81,8 @@ def check_explanation(con: duckdb.DuckDBPyConnection, prediction: str, model: Fi
                 f"{SCHEMA}.{name} and its model differ on the row {batch.slice(place, 1).to_pylist()[0]}; "
                 "please report it"
             )
+
+
+def _row_of(model: FittedModel) -> str:
+    """An alias that stands for a whole row: one that is a column's name, too, would stand for that."""
+    return Names(model.schema.names).plain("examples")

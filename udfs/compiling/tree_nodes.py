@@ -7,7 +7,6 @@ A missing value follows a node's default direction. So each matrix column has tw
 value is missing, for nodes that then go right, the other -inf, for nodes that then go left.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,13 +38,6 @@ class TreeNodes:
     trees: int
     depth: int
     base_margin: np.float32
-
-    @property
-    def fingerprint(self) -> str:
-        state = hashlib.sha256()
-        for array in (self.columns, self.slots, self.thresholds, self.children, np.array([self.base_margin])):
-            state.update(array.tobytes())
-        return state.hexdigest()
 
 
 def lay_out(model: TreesModel) -> TreeNodes:

@@ -57,7 +57,10 @@ def code(feature: Feature, vocabulary: Sequence[str], dialect: Dialect, *, first
     places = [exp.If(this=exp.Literal.string(v), true=whole(first + place)) for place, v in enumerate(vocabulary)]
     if not places:
         return exp.cast(exp.Null(), "int")
-    return exp.Case(this=exp.cast(dialect.column(feature.name), "text"), ifs=places)
+    text: exp.Expression = exp.cast(dialect.column(feature.name), "text")
+    if dialect.is_loosely_typed:  # SQLite: a cast keeps the collation of the column
+        text = exp.DPipe(this=text, expression=exp.Literal.string(""))
+    return exp.Case(this=text, ifs=places)
 
 
 def feature_of(schema: FeatureSchema, name: str) -> Feature:

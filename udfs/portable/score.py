@@ -7,7 +7,7 @@ from sqlglot import exp
 
 from ibis_features import ArtifactError
 from models_ml.calibration import LEAST_LOG_ODDS, MOST_LOG_ODDS, CalibratedModel, Calibration
-from models_ml.ensemble import EnsembleModel
+from models_ml.ensemble import EnsembleModel, vote_log_odds
 from models_ml.interactions import CrossedModel
 from models_ml.linear import LogisticModel
 from models_ml.network import NetworkModel
@@ -16,6 +16,7 @@ from models_ml.trees import TreesModel
 from udfs.portable import logistic, network, trees
 from udfs.portable.dialects import Dialect
 from udfs.portable.formula import Formula, Step, clipped, times, total, whole
+from udfs.portable.trees import split_value
 
 
 def score(fitted: FittedModel, dialect: Dialect) -> Formula:
@@ -64,16 +65,14 @@ def _ensemble(model: EnsembleModel, dialect: Dialect) -> Formula:
         return joint.then({"margin": total([dialect.number(combination.intercept), *weighted])})
     votes = [
         exp.If(
-            this=exp.GTE(this=exp.column(member.result), expression=dialect.number(threshold)),
+            this=exp.GTE(this=exp.column(member.result), expression=dialect.number(split_value(np.float32(threshold)))),
             true=whole(1),
             false=whole(0),
         )
         for member, threshold in zip(members, combination.thresholds, strict=True)
     ]
-    undecided = 0.5 / len(votes)
-    shares = np.clip(np.arange(len(votes) + 1) / len(votes), undecided, 1 - undecided)
-    log_odds = np.log(shares) - np.log1p(-shares)
-    by_count = [exp.If(this=whole(count), true=dialect.number(np.float32(v))) for count, v in enumerate(log_odds)]
+    log_odds = vote_log_odds(np.arange(len(votes) + 1) / len(votes), len(votes))
+    by_count = [exp.If(this=whole(count), true=dialect.number(value)) for count, value in enumerate(log_odds)]
     return joint.then(
         {"vote_count": total(votes)},
         {"margin": exp.cast(exp.Case(this=exp.column("vote_count"), ifs=by_count), "double")},
