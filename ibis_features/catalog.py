@@ -76,7 +76,7 @@ def read_manifest(con: duckdb.DuckDBPyConnection, path: str | Path | None = None
 def list_features(tables: Mapping[str, FeatureTable], manifest: Manifest | None) -> list[ListedFeature]:
     """Every feature of the feature and sequence tables, by table and in the table's order of columns."""
     nodes = manifest["nodes"] if manifest else {}
-    by_name = {_relation_name(node): key for key, node in nodes.items() if node.get("resource_type") == "model"}
+    by_name = {relation_name(node): key for key, node in nodes.items() if node.get("resource_type") == "model"}
     listed = []
     for table in tables.values():
         if table.name.startswith("online__"):
@@ -106,7 +106,7 @@ def list_features(tables: Mapping[str, FeatureTable], manifest: Manifest | None)
 def descriptions_of(manifest: Manifest | None, model: str) -> dict[str, str]:
     """What is said of the columns that a dbt model reads, by column; of a name that several tables have, the first."""
     nodes = manifest["nodes"] if manifest else {}
-    key = next((key for key, node in nodes.items() if _relation_name(node) == model), None)
+    key = next((key for key, node in nodes.items() if relation_name(node) == model), None)
     described: dict[str, str] = {}
     for parent in (nodes[key].get("depends_on") or {}).get("nodes", []) if key else []:
         for column, said in nodes.get(parent, {}).get("columns", {}).items():
@@ -115,7 +115,8 @@ def descriptions_of(manifest: Manifest | None, model: str) -> dict[str, str]:
     return described
 
 
-def _relation_name(node: Mapping[str, Any]) -> str:
+def relation_name(node: Mapping[str, Any]) -> str:
+    """The name that a node of the manifest has in the warehouse."""
     return str(node.get("alias") or node["name"])
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from foretable.publish import replacing
 from foretable.publish.errors import PublishError
-from ibis_features.catalog import Manifest
+from ibis_features.catalog import Manifest, relation_name
 from udfs.quoting import identifier
 
 SALT = "foretable_salt"
@@ -50,7 +50,7 @@ class Personal:
         if self.mode == "keep" or self.manifest is None:
             return frozenset()
         nodes = {**self.manifest.get("sources", {}), **self.manifest["nodes"]}
-        level = [key for key, node in self.manifest["nodes"].items() if str(node.get("alias") or node["name"]) == model]
+        level = [key for key, node in self.manifest["nodes"].items() if relation_name(node) == model]
         said: dict[str, bool] = {}
         seen: set[str] = set()
         while level:

@@ -17,7 +17,7 @@ import sqlglot.expressions as exp
 from foretable.publish.errors import PublishError
 from foretable.publish.personal import Personal
 from ibis_features import FeatureSchema
-from ibis_features.catalog import Manifest
+from ibis_features.catalog import Manifest, relation_name
 from ibis_features.errors import NotFoundError
 from models_ml.registry import has_registry
 from udfs.compiling.store import MODELS_SCHEMA, SCHEMA
@@ -208,7 +208,7 @@ def _columns(con: duckdb.DuckDBPyConnection, relation: Relation) -> dict[str, st
 def _said(manifest: Manifest | None) -> dict[str, bool]:
     """What models say under meta about being published, by the name of their relation."""
     nodes = manifest["nodes"].values() if manifest else []
-    return {str(node.get("alias") or node["name"]): bool(node["publish"]) for node in nodes if "publish" in node}
+    return {relation_name(node): bool(node["publish"]) for node in nodes if "publish" in node}
 
 
 def _relation(name: str | None) -> Relation:
