@@ -8,20 +8,22 @@ from typing import Any
 
 from rich.console import Console
 
+from foretable.results import metric_word
 from foretable.screen import show_table
-
-DECIDING = "roc_auc"
 
 
 def show_folds(console: Console, prediction: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """A table of the folds, and one of how much each metric differs between them."""
     numbers = sorted({row["fold"] for row in rows})
-    baselines = dict.fromkeys(row["scored_by"] for row in rows if row["metric"] == DECIDING)
+    # The one metric that is compared with those of baselines.
+    deciding = next(row["metric"] for row in rows if row["scored_by"].startswith("above_"))
+    word = metric_word(deciding)
+    baselines = dict.fromkeys(row["scored_by"] for row in rows if row["metric"] == deciding)
     others = [name for name in baselines if name != "model" and not name.startswith("above_")]
     folds = []
     for number in numbers:
-        aucs = {row["scored_by"]: row for row in rows if row["fold"] == number and row["metric"] == DECIDING}
-        model = aucs["model"]
+        found = {row["scored_by"]: row for row in rows if row["fold"] == number and row["metric"] == deciding}
+        model = found["model"]
         folds.append(
             {
                 "fold": number,
@@ -29,8 +31,8 @@ def show_folds(console: Console, prediction: str, rows: Sequence[Mapping[str, An
                 "train rows": f"{model['train_rows']:,}",
                 "test as_of": _range(model["test_as_of"][0], model["test_as_of"][-1]),
                 "test rows": f"{model['row_count']:,}",
-                "AUC [95%]": f"{model['value']:.3f} [{model['lower']:.3f}, {model['upper']:.3f}]",
-                **{f"{name} AUC": f"{aucs[name]['value']:.3f}" for name in others},
+                f"{word} [95%]": f"{model['value']:.3f} [{model['lower']:.3f}, {model['upper']:.3f}]",
+                **{f"{name} {word}": f"{found[name]['value']:.3f}" for name in others},
             }
         )
     show_table(console, f"{prediction} in {len(numbers)} folds", folds, right=["train rows", "test rows"])

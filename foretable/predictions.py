@@ -15,8 +15,15 @@ if TYPE_CHECKING:
 
 PREDICTIONS = "config.materialized:prediction"
 """All predictions, in dbt's words."""
-BASELINES = ("base_rate", "recency", "rfm", "truth")
-REALISED = ("roc_auc", "log_loss", "expected_calibration_error")
+BASELINES = ("base_rate", "mean", "recency", "rfm", "last_value", "truth")
+DESCRIBED = (
+    *("prediction", "version", "model", "kind", "entity", "label", "horizon_days", "trained_at"),
+    *("train_rows", "validate_rows", "test_rows", "train_seconds"),
+)
+"""What a list tells of a version besides how good it is."""
+OTHERS = ("pr_auc", "log_loss", "rmse", "mae")
+"""Metrics that stand beside the deciding one."""
+REALISED = ("roc_auc", "log_loss", "expected_calibration_error", "r2", "normalised_gini", "rmse", "mae", "concordance")
 
 
 def list_predictions(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
@@ -24,10 +31,7 @@ def list_predictions(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     models = rows_of(
         con,
         """
-        select
-            models.prediction, models.version, models.model, models.kind, models.entity, models.label,
-            models.horizon_days, models.trained_at, models.train_rows, models.validate_rows, models.test_rows,
-            models.split, models.train_seconds
+        select models.* exclude (artifact)
         from foretable.active as active
         inner join foretable.models as models
             on active.prediction = models.prediction and active.version = models.version
@@ -62,26 +66,26 @@ def list_predictions(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 
 def list_versions(con: duckdb.DuckDBPyConnection, prediction: str) -> list[dict[str, Any]]:
-    """One row a version, newest first, with its AUC on the test snapshots; raises NotFoundError where there is none."""
-    rows = rows_of(
-        con,
-        """
-        select versions.*, metrics.value as roc_auc, metrics.lower as roc_auc_lower, metrics.upper as roc_auc_upper
-        from foretable.versions as versions
-        left join foretable.metrics as metrics
-            on
-                versions.prediction = metrics.prediction
-                and versions.version = metrics.version
-                and metrics.split = 'test'
-                and metrics.scored_by = 'model'
-                and metrics.metric = 'roc_auc'
-        where versions.prediction = ?
-        order by versions.version desc
-        """,
-        [prediction],
-    )
+    """One row a version, newest first, with its deciding metric on the test snapshots.
+
+    Raises NotFoundError where there is none.
+    """
+    rows = rows_of(con, "select * from foretable.versions where prediction = ? order by version desc", [prediction])
     if not rows:
         raise NotFoundError(f"no prediction '{prediction}'; `foretable predictions` lists them")
+    found = {
+        (row["version"], row["metric"]): row
+        for row in rows_of(
+            con,
+            "select version, metric, value, lower, upper from foretable.metrics "
+            "where prediction = ? and split = 'test' and scored_by = 'model'",
+            [prediction],
+        )
+    }
+    for row in rows:
+        row["deciding_metric"] = _deciding(row)
+        test = found.get((row["version"], row["deciding_metric"]), {})
+        row |= {f"test_{name}": test.get(name) for name in ("value", "lower", "upper")}
     return rows
 
 
@@ -157,20 +161,26 @@ def _described(
         return None if value is None or math.isnan(value) else value  # NaN: not defined on these rows
 
     split = json.loads(model["split"])
-    described = {key: value for key, value in model.items() if key != "split"}
+    described = {key: model[key] for key in DESCRIBED}
+    described["deciding_metric"] = _deciding(model)
     for part in ("train", "validate", "test"):
         days: list[datetime | None] = [datetime.fromisoformat(day) for day in split.get(part, [])] or [None]
         described |= {f"{part}_from": days[0], f"{part}_to": days[-1]}
-    described["roc_auc"] = metric("model", "roc_auc")
-    described["roc_auc_lower"] = metric("model", "roc_auc", "lower")
-    described["roc_auc_upper"] = metric("model", "roc_auc", "upper")
-    described["pr_auc"] = metric("model", "pr_auc")
-    described["log_loss"] = metric("model", "log_loss")
+    deciding = described["deciding_metric"]
+    for name_of_end, column in (("test_value", "value"), ("test_lower", "lower"), ("test_upper", "upper")):
+        described[name_of_end] = metric("model", deciding, column)
     for baseline in BASELINES:
-        described[f"{baseline}_roc_auc"] = metric(baseline, "roc_auc")
+        described[f"{baseline}_value"] = metric(baseline, deciding)
+    for other in OTHERS:
+        described[other] = metric("model", other)
     described["scored_as_of"] = scored.get("as_of")
     described["scored_rows"] = scored.get("row_count")
     return described
+
+
+def _deciding(version: Mapping[str, Any]) -> str:
+    """A version's deciding metric; a warehouse that is older than its column holds truth values alone."""
+    return version.get("deciding_metric") or "roc_auc"
 
 
 def rows_of(

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from foretable.build import Report, Step
-from foretable.predictions import has_state, list_predictions, plans_of, runs_of, share_of_the_way
+from foretable.predictions import OTHERS, has_state, list_predictions, plans_of, runs_of, share_of_the_way
 from foretable.project import PACKAGE
 from foretable.query import open_reader
 from foretable.screen import show_table
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import duckdb
 
 SLOWEST = 10
+METRIC_WORDS = {"roc_auc": "AUC", "r2": "R²", "normalised_gini": "Gini"}
+OTHER_WORDS = {"pr_auc": "PR-AUC", "log_loss": "log-loss", "rmse": "RMSE", "mae": "MAE"}
 TELLING_FEATURES = ("purchase_count_30d", "cart_count_7d", "view_count_7d", "recency_days")
 DEFAULT_WAREHOUSE = Path("warehouse.duckdb")
 
@@ -68,12 +70,12 @@ def show_demo(console: Console, warehouse: Path) -> None:
         show_table(console, "The five likeliest buyers of the next 30 days", buyers)
     trust = [_trust_row(row) for row in predictions]
     if trust:
-        show_table(console, "Why to trust it: AUC on snapshots that no model has seen", trust)
+        show_table(console, "Why to trust it: figures on snapshots that no model has seen", trust)
         _say(
             console,
-            "0.5 is a coin toss. recency: the days since the last event, alone. rfm: a logistic regression on recency, "
-            "frequency and money. truth: the probability that the simulated shop itself drew from, the most that can "
-            "be known. share: how far from recency to truth the model has come.",
+            "AUC and concordance: 0.5 is a coin toss, 1 perfect; Gini: 0 is a coin toss. recency: the days since the last "
+            "event, alone. rfm: a regression on recency, frequency and money. truth: the probability that the simulated "
+            "shop itself drew from, the most that can be known. share: how far from recency to truth the model has come.",
         )
     names = {row["prediction"] for row in predictions}
     _say(console, "\nAsk for more:")
@@ -126,6 +128,11 @@ def likeliest_buyers(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
+def metric_word(metric: str) -> str:
+    """What a column is headed with, or a cell begins with."""
+    return METRIC_WORDS.get(metric, metric.replace("_", " "))
+
+
 def query_command(sql: str, warehouse: Path) -> str:
     """What to type for this SQL."""
     return f'{command("sql", warehouse)} "{sql}"'
@@ -166,12 +173,13 @@ def judged_summary(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "prediction": row["prediction"],
         "test as_of": _range(row, "test"),
-        "AUC [95%]": _interval(row),
-        "PR-AUC": _short(row["pr_auc"]),
-        "log-loss": _short(row["log_loss"]),
-        "recency AUC": _short(row["recency_roc_auc"]),
-        "rfm AUC": _short(row["rfm_roc_auc"]),
-        "truth AUC": _short(row["truth_roc_auc"]),
+        "metric": metric_word(row["deciding_metric"]),
+        "model [95%]": _interval(row),
+        "recency": _short(row["recency_value"]),
+        "rfm": _short(row["rfm_value"]),
+        "last value": _short(row["last_value_value"]),
+        "truth": _short(row["truth_value"]),
+        "beside it": ", ".join(f"{OTHER_WORDS[name]} {row[name]:,.3f}" for name in OTHERS if row[name] is not None),
         "scored as_of": _day(row["scored_as_of"], 10),
         "rows scored": f"{row['scored_rows'] or 0:,}",
     }
@@ -227,7 +235,7 @@ def version_summary(row: dict[str, Any]) -> dict[str, Any]:
         "model": row["model"],
         "trained at": _day(row["trained_at"], 16),
         "train rows": f"{row['train_rows']:,}",
-        "test AUC [95%]": _interval(row),
+        f"test {metric_word(row['deciding_metric'])} [95%]": _interval(row),
         "params": changed_params(row),
     }
 
@@ -304,10 +312,11 @@ def _show_predictions_of_run(console: Console, con: duckdb.DuckDBPyConnection, r
         {
             "prediction": run["prediction"],
             "trained": "yes" if run["is_trained"] else "no",
-            "test AUC [95%]": _interval(described[run["prediction"]]),
-            "recency": _short(described[run["prediction"]]["recency_roc_auc"]),
-            "rfm": _short(described[run["prediction"]]["rfm_roc_auc"]),
-            "truth": _short(described[run["prediction"]]["truth_roc_auc"]),
+            "test metric": metric_word(described[run["prediction"]]["deciding_metric"]),
+            "model [95%]": _interval(described[run["prediction"]]),
+            "recency": _short(described[run["prediction"]]["recency_value"]),
+            "rfm": _short(described[run["prediction"]]["rfm_value"]),
+            "truth": _short(described[run["prediction"]]["truth_value"]),
             "rows scored": f"{run['row_count']:,}" + ("" if run["is_scored"] else " as before"),
             "why": run["reason"],
         }
@@ -319,15 +328,15 @@ def _show_predictions_of_run(console: Console, con: duckdb.DuckDBPyConnection, r
 
 
 def _trust_row(row: dict[str, Any]) -> dict[str, Any]:
-    share = share_of_the_way(row["roc_auc"], row["recency_roc_auc"], row["truth_roc_auc"])
+    share = share_of_the_way(row["test_value"], row["recency_value"], row["truth_value"])
     return {
         "prediction": row["prediction"],
         "model": row["model"],
-        "AUC [95%]": _interval(row),
-        "recency": _short(row["recency_roc_auc"]),
-        "rfm": _short(row["rfm_roc_auc"]),
-        "base rate": _short(row["base_rate_roc_auc"]),
-        "truth": _short(row["truth_roc_auc"]),
+        "metric": metric_word(row["deciding_metric"]),
+        "model [95%]": _interval(row),
+        "recency": _short(row["recency_value"]),
+        "rfm": _short(row["rfm_value"]),
+        "truth": _short(row["truth_value"]),
         "share": "" if share is None else f"{share:.0%}",
     }
 
@@ -347,11 +356,12 @@ def _where_to_look(step: Step, warehouse: Path) -> str:
 
 
 def _interval(row: dict[str, Any]) -> str:
-    if row["roc_auc"] is None:
+    """The deciding metric of the model on the test snapshots."""
+    if row["test_value"] is None:
         return ""
-    text = f"{row['roc_auc']:.3f}"
-    if row["roc_auc_lower"] is not None and row["roc_auc_upper"] is not None:
-        text += f" [{row['roc_auc_lower']:.3f}, {row['roc_auc_upper']:.3f}]"
+    text = f"{row['test_value']:.3f}"
+    if row["test_lower"] is not None and row["test_upper"] is not None:
+        text += f" [{row['test_lower']:.3f}, {row['test_upper']:.3f}]"
     return text
 
 

@@ -119,6 +119,20 @@ def check_labels(examples: Examples) -> None:
         )
 
 
+def check_numbers(examples: Examples, *, least: float | None = None) -> None:
+    """Raises ExamplesError where a label is neither NULL nor a number, or one below `least`."""
+    schema, label = examples.schema, examples.table[examples.schema.label]
+    if not (label.type().is_numeric() or label.type().is_boolean()):
+        raise ExamplesError(f"the label '{schema.label}' is {label.type()}; a prediction of this kind needs a number")
+    value = label.cast("float64")
+    strange = value.isnan() | value.isinf()
+    if least is not None:
+        strange |= value < least
+    if odd := int(examples.table.filter(label.notnull(), strange).count().execute()):
+        allowed = "a finite number" if least is None else f"a finite number of at least {least:g}"
+        raise ExamplesError(f"{odd} rows have a label '{schema.label}' that is neither {allowed} nor NULL")
+
+
 def labelled_snapshots(examples: Examples, *, horizon_days: int) -> list[datetime]:
     """The snapshots that have a labelled row, oldest first.
 

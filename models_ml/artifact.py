@@ -19,6 +19,8 @@ from models_ml.calibration import with_calibration
 from models_ml.ensemble import load_ensemble
 from models_ml.interactions import PART as INTERACTIONS
 from models_ml.interactions import crossed, read_interactions, widened
+from models_ml.links import PART as LINK
+from models_ml.links import with_link
 from models_ml.trainer import TRAINERS, FittedModel, families, trainer
 
 FORMAT = 1
@@ -96,11 +98,13 @@ def unpack(blob: bytes, *, expected_sha256: str | None = None) -> FittedModel:
     for name, content in parts.items():
         if sha256(content) != manifest.parts[name]:
             raise ArtifactError(f"the artifact's part {name} is not what was written; {REMEDY}")
-    calibration = parts.pop(CALIBRATION, None)
+    calibration, link = parts.pop(CALIBRATION, None), parts.pop(LINK, None)
     pairs = read_interactions(parts.pop(INTERACTIONS), manifest.schema) if INTERACTIONS in parts else ()
     schema, members = widened(manifest.schema, pairs), families(manifest.model)
     model = load_ensemble(members, parts, schema) if len(members) > 1 else trainer(members[0]).load(parts, schema)
     fitted = crossed(model, pairs, manifest.schema)
+    if link is not None:
+        return with_link(fitted, link)
     return fitted if calibration is None else with_calibration(fitted, calibration)
 
 

@@ -1,4 +1,4 @@
-"""How much a column tells of a label, or of another column. Labels are 0 or 1, codes whole numbers, both [rows]."""
+"""How much a column tells of a label, or of another column. Labels and codes are whole numbers from 0, both [rows]."""
 
 import numpy as np
 import pyarrow as pa
@@ -58,7 +58,8 @@ def rank_correlations(columns: np.ndarray) -> np.ndarray:
 
 
 def _counts(codes: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows by code and label, [codes, 2], and how many there were if the two told nothing of each other."""
-    wide = codes.astype(np.int64) * 2 + labels.astype(np.int64)
-    counts = np.bincount(wide, minlength=2 * (int(codes.max(initial=0)) + 1)).reshape(-1, 2).astype(np.float64)
+    """Rows by code and label, [codes, labels], and how many there were if the two told nothing of each other."""
+    width, codes = int(labels.max(initial=1)) + 1, codes.astype(np.int64)
+    wide = codes * width + labels.astype(np.int64)
+    counts = np.bincount(wide, minlength=width * (int(codes.max(initial=0)) + 1)).reshape(-1, width).astype(np.float64)
     return counts, counts.sum(axis=1, keepdims=True) * counts.sum(axis=0, keepdims=True) / max(1, len(codes))

@@ -1,4 +1,9 @@
-"""What a model has to beat: scores that need no model. Labels are 0 or 1, scores probabilities, both [rows]."""
+"""What a model has to beat: scores that need no model.
+
+Labels are 0 or 1 and scores probabilities, or both are numbers where a function says so; all [rows].
+"""
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -6,9 +11,9 @@ from models_ml.inputs import signed_log
 from models_ml.logistic import logistic
 
 
-def base_rate_scores(train_labels: np.ndarray, n: int) -> np.ndarray:
-    """The event rate of the training rows for each of `n` rows, float32."""
-    return np.full(n, np.mean(train_labels), np.float32)
+def constant_scores(train_labels: np.ndarray, n: int) -> np.ndarray:
+    """The mean label of the training rows, of truth values the event rate, for each of `n` rows, float32."""
+    return np.full(n, np.mean(train_labels, dtype=np.float64), np.float32)
 
 
 def single_feature_scores(train_column: np.ndarray, train_labels: np.ndarray, column: np.ndarray) -> np.ndarray:
@@ -37,6 +42,43 @@ def regression_scores(train_columns: np.ndarray, train_labels: np.ndarray, colum
     Counts and sums are skewed, so a column goes in as sign(x) * log(1 + |x|), with the mean and the deviation of the
     training rows brought to 0 and 1. A missing value (NaN or an infinity) is 0, and one more column tells where it is.
     """
+    design = _design_of(train_columns)
+    coefficients = logistic(design(train_columns), np.asarray(train_labels, np.float64))
+    return (1.0 / (1.0 + np.exp(-design(columns) @ coefficients))).astype(np.float32)
+
+
+def single_feature_numbers(train_column: np.ndarray, train_labels: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """What one feature alone says of a number: a parabola over its rank among the training rows, float32 [rows].
+
+    Missing values (NaN) get the mean label of the missing training rows, drawn towards the overall one.
+    """
+    labels = np.asarray(train_labels, np.float64)
+    missing = np.isnan(train_column)
+    mean = labels.mean()
+    missing_mean = (labels[missing].sum() + mean * 10) / (missing.sum() + 10)
+    known = np.sort(train_column[~missing])
+    if not len(known):
+        return np.full(len(column), missing_mean, np.float32)
+
+    def design(values: np.ndarray) -> np.ndarray:
+        ranks = _rank(known, values)
+        return np.column_stack([np.ones_like(ranks), ranks, ranks**2])
+
+    coefficients = _least_squares(design(train_column[~missing]), labels[~missing])
+    curve = design(np.where(np.isnan(column), known[0], column)) @ coefficients
+    return np.where(np.isnan(column), missing_mean, _within(curve, labels)).astype(np.float32)
+
+
+def regression_numbers(train_columns: np.ndarray, train_labels: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """What a linear regression on a few columns says of a number, float32 [rows]; columns as in `regression_scores`."""
+    labels = np.asarray(train_labels, np.float64)
+    design = _design_of(train_columns)
+    coefficients = _least_squares(design(train_columns), labels)
+    return _within(design(columns) @ coefficients, labels).astype(np.float32)
+
+
+def _design_of(train_columns: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """From columns, [rows, columns], to what a regression reads of them."""
     squashed = _squashed(train_columns)
     present = ~np.isnan(squashed)
     counts = np.maximum(present.sum(axis=0), 1)
@@ -51,8 +93,16 @@ def regression_scores(train_columns: np.ndarray, train_labels: np.ndarray, colum
             [np.ones(len(values)), np.where(missing, 0.0, standardised), missing[:, ~present.all(0)]]
         )
 
-    coefficients = logistic(design(train_columns), np.asarray(train_labels, np.float64))
-    return (1.0 / (1.0 + np.exp(-design(columns) @ coefficients))).astype(np.float32)
+    return design
+
+
+def _least_squares(design: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return np.linalg.lstsq(design, labels, rcond=None)[0]
+
+
+def _within(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """No score beyond what the training labels were."""
+    return np.clip(scores, labels.min(), labels.max())
 
 
 def _squashed(columns: np.ndarray) -> np.ndarray:

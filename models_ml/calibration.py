@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ibis_features import ArtifactError, Examples, FeatureSchema
+from ibis_features import ArtifactError, Examples
 from ibis_features.examples import LABEL
+from models_ml.score_map import MappedModel
 from models_ml.trainer import FittedModel
 
 CALIBRATE = ("isotonic", "platt", None)
@@ -35,7 +36,7 @@ LEAST_SLOPE = 0.01
 
 @dataclass(frozen=True)
 class Calibration:
-    """Straight pieces from log-odds to log-odds, each rising: `y + slope * (log_odds - x)`.
+    """Straight pieces from log-odds to log-odds, each rising: `y + slope * (log_odds - x)`. A score map.
 
     Piece k reaches from `x[k]` to `x[k + 1]`, the first one from minus infinity. method: 'isotonic', 'platt', or
     'prior' where only the share of true labels is put right.
@@ -52,40 +53,24 @@ class Calibration:
         piece = np.searchsorted(x[1:], margin, "right")
         return np.clip(y[piece] + slope[piece] * (margin - x[piece]), -MOST_LOG_ODDS, MOST_LOG_ODDS)
 
+    @property
+    def part(self) -> str:
+        return PART
 
-class CalibratedModel:
-    """A fitted model whose score is calibrated. `model` is the one that gives the log-odds."""
+    def scores(self, margin: np.ndarray) -> np.ndarray:
+        """The calibrated probability, float32 [rows], of log-odds, float32 [rows]."""
+        return probabilities(self.log_odds(margin.astype(np.float64)))
+
+    def dump(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+
+class CalibratedModel(MappedModel):
+    """A fitted model whose score is calibrated: the probability of a true label, never 0 or 1."""
 
     def __init__(self, model: FittedModel, calibration: Calibration) -> None:
-        self.model = model
+        super().__init__(model, calibration)
         self.calibration = calibration
-        self.schema: FeatureSchema = model.schema
-
-    def predict(self, batch: pa.RecordBatch) -> np.ndarray:
-        """The calibrated probability of a true label, float32 [rows]; never 0 or 1."""
-        return probabilities(self.calibration.log_odds(self.margin(batch).astype(np.float64)))
-
-    def margin(self, batch: pa.RecordBatch) -> np.ndarray:
-        """The log-odds as the model itself gives them, float32 [rows]."""
-        return self.model.margin(batch)
-
-    @property
-    def tells_contributions(self) -> bool:
-        return self.model.tells_contributions
-
-    @property
-    def base_log_odds(self) -> float:
-        return self.model.base_log_odds
-
-    def contributions(self, batch: pa.RecordBatch) -> np.ndarray:
-        """What each feature adds to the model's own log-odds, float64 [rows, features]."""
-        return self.model.contributions(batch)
-
-    def dump(self) -> dict[str, bytes]:
-        return {**self.model.dump(), PART: json.dumps(asdict(self.calibration)).encode()}
-
-    def importance(self) -> dict[str, float]:
-        return self.model.importance()
 
 
 def calibrated(fitted: FittedModel, method: str | None, validate: Examples, *, prior_shift: float) -> FittedModel:
@@ -100,11 +85,6 @@ def calibrated(fitted: FittedModel, method: str | None, validate: Examples, *, p
         margins = np.concatenate([fitted.margin(batch) for batch in batches]).astype(np.float64)
         return CalibratedModel(fitted, FITS[method](margins, labels))
     return CalibratedModel(fitted, Calibration("prior", (0.0,), (-prior_shift,), (1.0,))) if prior_shift else fitted
-
-
-def uncalibrated(fitted: FittedModel) -> FittedModel:
-    """The model itself, without a map around it."""
-    return fitted.model if isinstance(fitted, CalibratedModel) else fitted
 
 
 def calibration_of(fitted: FittedModel) -> Calibration | None:

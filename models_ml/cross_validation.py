@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 
 from ibis_features import ConfigError, Examples, Split, labelled_snapshots, rolling_splits
-from models_ml.evaluation import Metric
+from models_ml.bootstrap import Metric
 from models_ml.fitting import fit_spec
 from models_ml.judging import judge_part
 from models_ml.leaks import refuse_leaks
@@ -60,7 +60,7 @@ def cross_validate(
         progress_of_fold = _of_fold(progress, number)
         parts = parts_of(examples, split, spec)
         if spec.leak_check:
-            refuse_leaks(parts["train"])
+            refuse_leaks(parts["train"], spec.of_kind)
         kept, _ = select_features(spec, parts, progress=progress_of_fold)
         fitted = fit_spec(spec, kept["train"], kept["validate"], params=params, progress=progress_of_fold)
         progress_of_fold("judging", 0.0)

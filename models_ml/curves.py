@@ -1,7 +1,8 @@
 """What a model's scores look like on judged rows: deciles, curves, confusion at thresholds, and slices.
 
-Labels are 0 or 1, scores are probabilities, both [rows]. Rows of equal score share their place, so that nothing depends
-on the order of the rows. What is not defined on the rows at hand (a lift where no label is true) is NaN.
+Labels are 0 or 1 and scores probabilities, or both are numbers where a function says so; both [rows]. Rows of equal
+score share their place, so that nothing depends on the order of the rows. What is not defined on the rows at hand (a
+lift where no label is true) is NaN.
 """
 
 from collections import Counter
@@ -10,10 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models_ml.evaluation import Ranking, equal_count_bins, roc_auc
+from ibis_features import ExamplesError
+from models_ml.evaluation import equal_count_bins, roc_auc
 
 MOST_POINTS = 200
 SCORE_BINS = 20
+SHOWN = (0.0, 0.99)
+"""Between which quantiles of numbers the bins of a histogram lie: a few whales leave all others in one."""
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 MOST_VALUES = 20
 OTHER = "other"
@@ -25,6 +29,7 @@ class Decile:
     """A tenth of the rows, 1 holding the highest scores. Counts are no whole numbers where a tenth cuts through rows.
 
     lift: the event rate over that of all rows. gain: the share of all true labels in this decile and those above.
+    Where labels are numbers, positive_count is their sum and event_rate their mean.
     """
 
     decile: int
@@ -64,7 +69,10 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Slice:
-    """The rows with one value of a column."""
+    """The rows with one value of a column, and the deciding metric on them.
+
+    roc_auc: the same once more, NaN where the kind has another one. event_rate: where labels are numbers their mean.
+    """
 
     column_name: str
     value: str
@@ -72,6 +80,8 @@ class Slice:
     event_rate: float
     mean_score: float
     roc_auc: float
+    metric: str
+    metric_value: float
 
 
 @dataclass(frozen=True)
@@ -112,8 +122,8 @@ def deciles(labels: np.ndarray, scores: np.ndarray) -> list[Decile]:
             positive_count=float(found[place + 1] - found[place]),
             mean_score=float(summed[place + 1] - summed[place]) / size,
             event_rate=float(found[place + 1] - found[place]) / size,
-            lift=float(10 * (found[place + 1] - found[place]) / positive) if positive else np.nan,
-            gain=float(found[place + 1] / positive) if positive else np.nan,
+            lift=float(10 * (found[place + 1] - found[place]) / positive) if positive > 0 else np.nan,
+            gain=float(found[place + 1] / positive) if positive > 0 else np.nan,
         )
         for place in range(10)
     ]
@@ -122,7 +132,16 @@ def deciles(labels: np.ndarray, scores: np.ndarray) -> list[Decile]:
 def curves(labels: np.ndarray, scores: np.ndarray) -> list[Point]:
     """The points of `roc`, `precision_recall`, `calibration` and `score`; none of a curve that is not defined."""
     groups = Groups(labels, scores)
-    return [*_roc(groups), *_precision_recall(groups), *_calibration(groups), *_histogram(groups)]
+    return [*_roc(groups), *_precision_recall(groups), *_calibration(groups), *_histogram(groups, 0.0, 1.0)]
+
+
+def number_curves(labels: np.ndarray, scores: np.ndarray) -> list[Point]:
+    """The points of `calibration`, the mean label in place of the event rate, and of `score`; both are numbers."""
+    groups = Groups(labels, scores)
+    if not groups.rows:
+        return []
+    low, high = np.quantile(scores, SHOWN).astype(np.float64)
+    return [*_calibration(groups), *_histogram(groups, float(low), float(high if high > low else low + 1))]
 
 
 def confusion(labels: np.ndarray, scores: np.ndarray, chosen: float) -> list[Confusion]:
@@ -173,9 +192,19 @@ def frequent_values(values: Sequence[str | None], most: int = MOST_VALUES) -> li
 
 
 def slices(
-    column: str, values: Sequence[str | None], kept: Sequence[str], labels: np.ndarray, scores: np.ndarray
+    column: str,
+    values: Sequence[str | None],
+    kept: Sequence[str],
+    labels: np.ndarray,
+    scores: np.ndarray,
+    *,
+    metric: str = "roc_auc",
+    measured: Callable[[np.ndarray, np.ndarray], float] = roc_auc,
 ) -> list[Slice]:
-    """A row for each of the `kept` values, one for all `other` ones and one for the `missing`, where rows hold them."""
+    """A row for each of the `kept` values, one for all `other` ones and one for the `missing`, where rows hold them.
+
+    measured: the metric of this name, from labels and scores of some rows.
+    """
     known = set(kept)
     named = np.array([MISSING if v is None else v if v in known else OTHER for v in values], object)
     rows = []
@@ -186,21 +215,30 @@ def slices(
         groups = Groups(labels[is_in], scores[is_in])
         rate = float(groups.found[-1] / groups.rows)
         mean = float(groups.scores @ groups.counts / groups.rows)
-        rows.append(Slice(column, value, groups.rows, rate, mean, roc_auc(labels[is_in], scores[is_in])))
+        found = measured(labels[is_in], scores[is_in])
+        auc = found if metric == "roc_auc" else np.nan
+        rows.append(Slice(column, value, groups.rows, rate, mean, auc, metric, found))
     return rows
 
 
 class Groups:
-    """Groups of tied scores, the highest first, and the rows down to each: `above`, `found`, `missed` begin with 0."""
+    """Groups of tied scores, the highest first, and the rows down to each: `above`, `found`, `missed` begin with 0.
+
+    `positive` are the true labels of each group, and `found` those down to it; of numbers their sums.
+    """
 
     def __init__(self, labels: np.ndarray, scores: np.ndarray) -> None:
-        ranking = Ranking(labels, scores)
-        self.rows = ranking.rows
-        self.scores, positive, negative = ranking.counts(np.ones((1, ranking.rows)))
-        self.positive, self.counts = positive[0], positive[0] + negative[0]
-        self.found = np.concatenate([[0.0], np.cumsum(positive[0])])  # true labels
-        self.missed = np.concatenate([[0.0], np.cumsum(negative[0])])  # false labels
-        self.above = self.found + self.missed
+        labels, scores = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
+        if labels.shape != scores.shape or labels.ndim != 1 or not np.isfinite([labels, scores]).all():
+            raise ExamplesError("labels and scores differ in shape or are not finite; leave unlabelled rows out")
+        self.rows = len(labels)
+        negated, group = np.unique(-scores, return_inverse=True)
+        self.scores = -negated
+        self.counts = np.bincount(group, minlength=len(negated)).astype(np.float64)
+        self.positive = np.bincount(group, labels, len(negated))
+        self.found = np.concatenate([[0.0], np.cumsum(self.positive)])
+        self.above = np.concatenate([[0.0], np.cumsum(self.counts)])
+        self.missed = self.above - self.found  # false labels
 
 
 def _roc(groups: Groups) -> list[Point]:
@@ -231,12 +269,14 @@ def _calibration(groups: Groups) -> list[Point]:
     return _points("calibration", x[::-1], y[::-1], rows[is_held][::-1])
 
 
-def _histogram(groups: Groups) -> list[Point]:
+def _histogram(groups: Groups, low: float, high: float) -> list[Point]:
+    """Bins of one width from `low` to `high`; what lies beyond counts in the outermost ones."""
     if not groups.rows:
         return []
-    bins = np.clip(groups.scores * SCORE_BINS, 0, SCORE_BINS - 1).astype(np.int64)
-    rows = np.bincount(bins, groups.counts, SCORE_BINS)
-    return _points("score", (np.arange(SCORE_BINS) + 0.5) / SCORE_BINS, rows / groups.rows, rows)
+    places = (groups.scores - low) / (high - low) * SCORE_BINS
+    rows = np.bincount(np.clip(places, 0, SCORE_BINS - 1).astype(np.int64), groups.counts, SCORE_BINS)
+    middles = low + (np.arange(SCORE_BINS) + 0.5) / SCORE_BINS * (high - low)
+    return _points("score", middles, rows / groups.rows, rows)
 
 
 def _thinned(path: np.ndarray) -> np.ndarray:

@@ -1,36 +1,32 @@
-"""How good scores are: metrics with bootstrap intervals, of one model or of the difference of two.
+"""How good probabilities are: metrics with bootstrap intervals, of one model or of the difference of two.
 
 Labels are 0 or 1, scores are probabilities, both [rows]. A metric that is not defined on the rows at hand (an AUC
 where all labels are the same) is NaN.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
 from ibis_features import ExamplesError
+from models_ml.bootstrap import (
+    INTERVAL,
+    RESAMPLES,
+    Measures,
+    Metric,
+    resampled,
+    with_difference,
+    with_interval,
+    with_intervals,
+)
 
 BINS = 10
 THRESHOLD = 0.5
 TOP_SHARE = 0.1
-INTERVAL = (0.025, 0.975)
 LEAST_PROBABILITY = 1e-7  # about half the distance from 1 to the float32 below it
-NUMBERS_AT_ONCE = 4_000_000
 AT_THRESHOLD = ("accuracy", "precision", "recall", "f1")
 TRUE_CALIBRATION_ERROR = "true_calibration_error"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric, its 95% bootstrap interval, and the number of rows it was computed on."""
-
-    name: str
-    value: float
-    lower: float
-    upper: float
-    rows: int
 
 
 def evaluate(
@@ -39,30 +35,34 @@ def evaluate(
     *,
     entities: np.ndarray | None = None,
     seed: int,
-    resamples: int = 200,
+    resamples: int = RESAMPLES,
     threshold: float = THRESHOLD,
 ) -> list[Metric]:
     """Every metric of METRICS with a 95% percentile bootstrap interval; those of yes and no at `threshold`.
 
-    `entities` (integer codes, [rows]) are resampled whole, since the rows of one entity resemble each other; without
-    them each row is resampled on its own. Raises ExamplesError on NaN or lengths that differ.
+    `entities` (integer codes, [rows]) are resampled whole. Raises ExamplesError on NaN or lengths that differ.
     """
+    measures = binary_measures(labels, scores, threshold)
+    return with_intervals(measures, len(labels), entities=entities, seed=seed, resamples=resamples)
+
+
+def binary_measures(labels: np.ndarray, scores: np.ndarray, threshold: float = THRESHOLD) -> Measures:
+    """Every metric of METRICS; those of yes and no at `threshold`."""
     ranking = Ranking(labels, scores)
     formulas: dict[str, Formula] = {
         **FORMULAS,
         **{name: partial(FORMULAS[name], threshold=threshold) for name in AT_THRESHOLD},
     }
-    drawn: dict[str, list[np.ndarray]] = {name: [] for name in formulas}
-    for weights in _resampled(ranking.rows, entities, seed, resamples):
+
+    def measured(weights: np.ndarray) -> dict[str, np.ndarray]:
         counts = ranking.counts(weights)
-        for name, formula in formulas.items():
-            drawn[name].append(formula(*counts))
-    whole = ranking.counts(np.ones((1, ranking.rows)))
-    return [_with_interval(name, formula(*whole)[0], drawn[name], ranking.rows) for name, formula in formulas.items()]
+        return {name: formula(*counts) for name, formula in formulas.items()}
+
+    return measured
 
 
 def true_calibration_error(
-    truth: np.ndarray, scores: np.ndarray, *, entities: np.ndarray | None = None, seed: int, resamples: int = 200
+    truth: np.ndarray, scores: np.ndarray, *, entities: np.ndarray | None = None, seed: int, resamples: int = RESAMPLES
 ) -> Metric:
     """The expected calibration error against the true probabilities themselves, [rows], in place of what happened."""
     negated, group = np.unique(-np.asarray(scores, np.float64), return_inverse=True)
@@ -73,8 +73,8 @@ def true_calibration_error(
         )
         return _expected_calibration_error(-negated, positive, negative)
 
-    drawn = [error(weights) for weights in _resampled(len(group), entities, seed, resamples)]
-    return _with_interval(TRUE_CALIBRATION_ERROR, error(np.ones((1, len(group))))[0], drawn, len(group))
+    drawn = [error(weights) for weights in resampled(len(group), entities, seed, resamples)]
+    return with_interval(TRUE_CALIBRATION_ERROR, error(np.ones((1, len(group))))[0], drawn, len(group))
 
 
 def difference_interval(
@@ -85,18 +85,14 @@ def difference_interval(
     *,
     entities: np.ndarray | None = None,
     seed: int,
-    resamples: int = 200,
+    resamples: int = RESAMPLES,
     interval: tuple[float, float] = INTERVAL,
 ) -> Metric:
     """The metric of `scores_a` less that of `scores_b`, both on the same resampled rows (a paired bootstrap)."""
-    formula = FORMULAS[metric]
-    a, b = Ranking(labels, scores_a), Ranking(labels, scores_b)
-
-    def difference(weights: np.ndarray) -> np.ndarray:
-        return formula(*a.counts(weights)) - formula(*b.counts(weights))
-
-    drawn = [difference(weights) for weights in _resampled(a.rows, entities, seed, resamples)]
-    return _with_interval(metric, difference(np.ones((1, a.rows)))[0], drawn, a.rows, interval)
+    one, other = (_one_metric(metric, labels, scores) for scores in (scores_a, scores_b))
+    return with_difference(
+        metric, one, other, len(labels), entities=entities, seed=seed, resamples=resamples, interval=interval
+    )
 
 
 def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
@@ -202,25 +198,9 @@ def equal_count_bins(counts: np.ndarray) -> np.ndarray:
     return np.minimum(BINS - 1, BINS * middle / total[:, None]).astype(np.int64)
 
 
-def _resampled(rows: int, entities: np.ndarray | None, seed: int, resamples: int) -> Iterator[np.ndarray]:
-    """How often each row is drawn, [some resamples, rows], until there are `resamples`."""
-    draws = np.random.default_rng(seed)
-    codes = np.arange(rows) if entities is None else np.unique(entities, return_inverse=True)[1]
-    units = int(codes.max(initial=-1)) + 1
-    at_once = max(1, NUMBERS_AT_ONCE // max(1, rows))
-    for start in range(0, resamples if rows else 0, at_once):
-        times = min(at_once, resamples - start)
-        drawn = [np.bincount(draws.integers(0, units, units), minlength=units) for _ in range(times)]
-        yield np.stack(drawn)[:, codes]
-
-
-def _with_interval(
-    name: str, value: float, drawn: list[np.ndarray], rows: int, interval: tuple[float, float] = INTERVAL
-) -> Metric:
-    values = np.concatenate([np.empty(0), *drawn])
-    values = values[~np.isnan(values)]
-    lower, upper = np.quantile(values, interval) if len(values) else (np.nan, np.nan)
-    return Metric(name, float(value), float(lower), float(upper), rows)
+def _one_metric(metric: str, labels: np.ndarray, scores: np.ndarray) -> Measures:
+    ranking = Ranking(labels, scores)
+    return lambda weights: {metric: FORMULAS[metric](*ranking.counts(weights))}
 
 
 def _on_all_rows(formula: "Formula", labels: np.ndarray, scores: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Train what a spec asks for, from the rows to scores that are probabilities."""
+"""Train what a spec asks for, from the rows to scores of its kind."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +8,7 @@ from models_ml.calibration import calibrated
 from models_ml.ensemble import fit_ensemble
 from models_ml.interaction_search import named_interactions
 from models_ml.interactions import crossed, interactions_of, uncrossed, with_interactions
+from models_ml.links import linked
 from models_ml.preconditions import prior_shift
 from models_ml.spec import PredictionSpec
 from models_ml.splitting import undersampled
@@ -24,7 +25,7 @@ def fit_spec(
     observe: Observe | None = None,
     start: FittedModel | None = None,
 ) -> FittedModel:
-    """The model trained on `train`, stopped early by `validate` and calibrated on it.
+    """The model trained on `train`, stopped early by `validate`, and, where it says probabilities, calibrated on it.
 
     `params` go over the family's own; None stands for those of the spec. With `undersample` early stopping looks at a
     sample, too: the log-loss of a model that has seen few false labels has its least elsewhere on all of them. The
@@ -35,7 +36,8 @@ def fit_spec(
     schema, labelled = train.schema, validate
     train, validate = (with_interactions(part, pairs) for part in (train, validate))
     sampled, stopping = (undersampled(part, spec.undersample, seed=spec.seed) for part in (train, validate))
-    shift = prior_shift(train, sampled, stopping, spec.class_weight)
+    kind = spec.of_kind
+    shift = prior_shift(train, sampled, stopping, spec.class_weight) if kind.link is None else 0.0
     merged = merged_params(spec.model, (spec.params or {}) if params is None else params)
     settings: dict[str, Any] = {"seed": spec.seed, "class_weight": spec.class_weight}
 
@@ -64,6 +66,9 @@ def fit_spec(
             progress=progress,
             observe=observe,
             start=uncrossed(start) if start else None,
+            kind=kind,
             **settings,
         )
+    if kind.link is not None:
+        return linked(crossed(fitted, pairs, schema), kind.link)
     return calibrated(crossed(fitted, pairs, schema), spec.calibrate, labelled, prior_shift=shift)

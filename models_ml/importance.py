@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from ibis_features import Examples
 from ibis_features.examples import LABEL
-from models_ml.evaluation import roc_auc
+from models_ml.kinds import BINARY, Kind
 from models_ml.trainer import FittedModel
 
 CONTRIBUTION_ROWS = 1_000
@@ -24,7 +24,8 @@ class Importance:
     """One feature by one method.
 
     gain: its share of the total gain, trees only. contribution: the mean of its absolute contribution, in log-odds.
-    permutation: how much ROC AUC is lost where its values are shuffled among the rows; below 0 where that helps.
+    permutation: how much of the deciding metric (of truth values the ROC AUC) is lost where its values are shuffled
+    among the rows; below 0 where that helps.
     """
 
     method: str
@@ -32,7 +33,7 @@ class Importance:
     importance: float
 
 
-def importances(fitted: FittedModel, test: Examples, *, seed: int) -> list[Importance]:
+def importances(fitted: FittedModel, test: Examples, kind: Kind = BINARY, *, seed: int) -> list[Importance]:
     """All methods that the family and the rows allow, each with the most important feature first; none where the model
     tells no contributions.
 
@@ -43,7 +44,7 @@ def importances(fitted: FittedModel, test: Examples, *, seed: int) -> list[Impor
     by_gain = [Importance("gain", feature, share) for feature, share in fitted.importance().items()]
     by_contribution = by_contributions(fitted, test.sample(CONTRIBUTION_ROWS))
     top = [one.feature for one in by_contribution[:PERMUTED_FEATURES]]
-    return [*by_gain, *by_contribution, *by_permutation(fitted, test.sample(PERMUTATION_ROWS), top, seed=seed)]
+    return [*by_gain, *by_contribution, *by_permutation(fitted, test.sample(PERMUTATION_ROWS), top, kind, seed=seed)]
 
 
 def by_contributions(fitted: FittedModel, rows: Examples) -> list[Importance]:
@@ -56,8 +57,10 @@ def by_contributions(fitted: FittedModel, rows: Examples) -> list[Importance]:
     return _ranked([Importance("contribution", feature, mean) for feature, mean in named if mean > 0])
 
 
-def by_permutation(fitted: FittedModel, rows: Examples, features: Sequence[str], *, seed: int) -> list[Importance]:
-    """Of these features; empty where the rows have labels of one kind only."""
+def by_permutation(
+    fitted: FittedModel, rows: Examples, features: Sequence[str], kind: Kind = BINARY, *, seed: int
+) -> list[Importance]:
+    """Of these features; empty where the labels of the rows are all alike."""
     batches = list(rows.batches(ROWS_PER_CALL))
     if not batches:
         return []
@@ -66,12 +69,13 @@ def by_permutation(fitted: FittedModel, rows: Examples, features: Sequence[str],
     if len(np.unique(labels)) < 2:
         return []
     rng = np.random.default_rng(seed)
-    auc = roc_auc(labels, _scores(fitted, whole))
+    measured = kind.value(kind.deciding, labels, _scores(fitted, whole))
     found = []
     for feature in features:
         place = whole.schema.get_field_index(feature)
         shuffled = whole.set_column(place, feature, whole.column(feature).take(_shuffle(whole.column(feature), rng)))
-        found.append(Importance("permutation", feature, auc - roc_auc(labels, _scores(fitted, shuffled))))
+        without = kind.value(kind.deciding, labels, _scores(fitted, shuffled))
+        found.append(Importance("permutation", feature, measured - without))
     return _ranked(found)
 
 

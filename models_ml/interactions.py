@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ibis_features import ArtifactError, ConfigError, Examples, Feature, FeatureSchema
-from models_ml.calibration import uncalibrated
+from models_ml.score_map import unmapped
 from models_ml.trainer import FittedModel
 
 PART = "interactions.json"
@@ -99,13 +99,13 @@ def crossed(fitted: FittedModel, interactions: Sequence[Interaction], schema: Fe
 
 def uncrossed(fitted: FittedModel) -> FittedModel:
     """The model that reads features and interactions, without its calibration."""
-    model = uncalibrated(fitted)
+    model = unmapped(fitted)
     return model.model if isinstance(model, CrossedModel) else model
 
 
 def interactions_of(fitted: FittedModel) -> tuple[Interaction, ...]:
     """The pairs that a model makes columns of."""
-    model = uncalibrated(fitted)
+    model = unmapped(fitted)
     return model.interactions if isinstance(model, CrossedModel) else ()
 
 

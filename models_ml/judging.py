@@ -1,50 +1,71 @@
-"""Judge a model on unseen rows beside its baselines: base rate, recency alone, recency with frequency and money, and a
-simulated shop's truth.
+"""Judge a model on unseen rows beside its baselines: what says the same of every row, recency alone, recency with
+frequency and money, of an amount its last value, and a simulated shop's truth.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import duckdb
 import numpy as np
 
 from ibis_features import ConfigError, Examples, FeatureSchema
 from ibis_features.examples import LABEL
-from models_ml.baselines import base_rate_scores, regression_scores, single_feature_scores
-from models_ml.calibration import calibration_of, uncalibrated
-from models_ml.curves import Row, confusion, cost_curve, curves, deciles, frequent_values, slices
-from models_ml.evaluation import Metric, difference_interval, evaluate, true_calibration_error
+from models_ml.baselines import (
+    constant_scores,
+    regression_numbers,
+    regression_scores,
+    single_feature_numbers,
+    single_feature_scores,
+)
+from models_ml.bootstrap import Metric, with_difference, with_intervals
+from models_ml.calibration import calibration_of
+from models_ml.curves import (
+    Row,
+    Slice,
+    confusion,
+    cost_curve,
+    curves,
+    deciles,
+    frequent_values,
+    number_curves,
+    slices,
+)
+from models_ml.evaluation import true_calibration_error
+from models_ml.kinds import Binary, Value
+from models_ml.score_map import unmapped
 from models_ml.spec import PredictionSpec
 from models_ml.splitting import HOLDOUT
 from models_ml.thresholds import Cost, choose_threshold, parse_threshold
 from models_ml.trainer import FittedModel
 
 JUDGED = ("validate", "test")
-BASELINES = ("base_rate", "recency", "rfm")
+BASELINES = ("base_rate", "mean", "recency", "rfm", "last_value")
 """What a version has to beat before it serves. `truth` is no baseline: it is the most that can be known."""
 RFM = ("recency_days", "purchase_count_90d", "purchase_value_90d")
 """Recency, frequency and money, where `rfm` names no columns of its own."""
 ABOVE = "above_"
-DECIDING = "roc_auc"
+SHORT = {"roc_auc": "AUC", "r2": "R²", "normalised_gini": "normalised Gini"}
+"""What people call a metric."""
 
 
 @dataclass(frozen=True)
 class Judgement:
     """How good a model is. metrics: (split, scored_by, metric). pictures: (split, row) by table, of the model alone.
 
-    threshold: the model's, chosen on validation.
+    threshold: the model's, chosen on validation; None where the kind has none.
     """
 
     metrics: tuple[tuple[str, str, Metric], ...]
     pictures: Mapping[str, Sequence[tuple[str, Row]]]
-    threshold: float
+    threshold: float | None
 
 
 @dataclass(frozen=True)
 class JudgedPart:
     """Labels and scores of some rows, [rows] each, and what follows from them: (scored_by, metric).
 
-    thresholds: from which score on a row is said to be true, by who scored it.
+    thresholds: from which score on a row is said to be true, by who scored it; empty where the kind has none.
     """
 
     labels: np.ndarray
@@ -68,7 +89,8 @@ def judge(
     scored_by `uncalibrated` is the score before its calibration, where there is one. Whoever scores has a threshold
     of its own, chosen on validation by the same rule.
 
-    scored_by `above_<baseline>` is the model's AUC less the baseline's, both on the same resampled entities.
+    scored_by `above_<baseline>` is the model's deciding metric (of truth values the AUC) less the baseline's, both on
+    the same resampled entities.
 
     `truth` is the quoted name of a relation with the true probabilities, one row an entity and as_of; where it holds
     nothing for these rows (a real shop), there is no truth beside the model.
@@ -77,32 +99,25 @@ def judge(
     metrics: list[tuple[str, str, Metric]] = []
     pictures: dict[str, list[tuple[str, Row]]] = {}
     kept = {column: frequent_values(_texts(train, column)) for column in spec.slices}
-    rule = parse_threshold(spec.threshold)
     thresholds: Mapping[str, float] | None = None
     for split in JUDGED:
         part = parts[split]
         judged = judge_part(con, fitted, spec, train, part, thresholds=thresholds, truth=truth)
         labels, scores, thresholds = judged.labels, judged.scores, judged.thresholds
         metrics += [(split, scored_by, metric) for scored_by, metric in judged.metrics]
-        drawn: dict[str, Sequence[Row]] = {
-            "deciles": deciles(labels, scores),
-            "curves": curves(labels, scores),
-            "confusion": confusion(labels, scores, thresholds["model"]),
-            "slices": [
-                row
-                for column, values in kept.items()
-                for row in slices(column, _texts(part, column), values, labels, scores)
-            ],
-        }
-        if isinstance(rule, Cost):
-            drawn["cost_curve"] = cost_curve(labels, scores, rule)
+        drawn = _drawn(labels, scores, spec, thresholds)
+        drawn["slices"] = [
+            row
+            for column, values in kept.items()
+            for row in _slices(spec, column, _texts(part, column), values, labels, scores)
+        ]
         for table, rows in drawn.items():
             pictures.setdefault(table, []).extend((split, row) for row in rows)
     assert thresholds is not None
     if HOLDOUT in parts:
         unseen = judge_part(con, fitted, spec, train, parts[HOLDOUT], thresholds=thresholds, truth=truth)
         metrics += [(HOLDOUT, scored_by, metric) for scored_by, metric in unseen.metrics]
-    return Judgement(tuple(metrics), pictures, thresholds["model"])
+    return Judgement(tuple(metrics), pictures, thresholds.get("model"))
 
 
 def judge_part(
@@ -123,7 +138,8 @@ def judge_part(
     train_labels = train.column(spec.label).to_numpy(zero_copy_only=False)
     scored_by = {"model": scores}
     if calibration_of(fitted):
-        scored_by["uncalibrated"] = scored(uncalibrated(fitted), part)[1]
+        scored_by["uncalibrated"] = scored(unmapped(fitted), part)[1]
+    kind = spec.of_kind
     scored_by.update(_baseline_scores(train, train_labels, part, spec))
     if truth is not None:
         true_scores = _truth(con, part, truth)
@@ -131,21 +147,58 @@ def judge_part(
             scored_by["truth"] = true_scores
     entities = entity_codes(part)
     if thresholds is None:
-        rule, snapshots = parse_threshold(spec.threshold), part.snapshot_count()
-        thresholds = {
-            name: choose_threshold(rule, labels, values, snapshots=snapshots) for name, values in scored_by.items()
-        }
+        thresholds = _chosen_thresholds(spec, part, labels, scored_by)
+    by_model = kind.measures(labels, scores)
     metrics: list[tuple[str, Metric]] = []
     for name, values in scored_by.items():
-        threshold = thresholds.get(name, thresholds["model"])
-        found = evaluate(labels, values, entities=entities, seed=spec.seed, threshold=threshold)
+        measures = kind.measures(labels, values, threshold=thresholds.get(name, thresholds.get("model")))
+        found = with_intervals(measures, len(labels), entities=entities, seed=spec.seed)
         if "truth" in scored_by:
             found.append(true_calibration_error(scored_by["truth"], values, entities=entities, seed=spec.seed))
         metrics += [(name, metric) for metric in found]
         if name in BASELINES:
-            above = difference_interval(DECIDING, labels, scores, values, entities=entities, seed=spec.seed)
+            above = with_difference(kind.deciding, by_model, measures, len(labels), entities=entities, seed=spec.seed)
             metrics.append((ABOVE + name, above))
     return JudgedPart(labels, scores, tuple(metrics), thresholds)
+
+
+def _drawn(
+    labels: np.ndarray, scores: np.ndarray, spec: PredictionSpec, thresholds: Mapping[str, float]
+) -> dict[str, Sequence[Row]]:
+    """What is drawn of the model, by table."""
+    if not spec.of_kind.has_threshold:
+        return {"deciles": deciles(labels, scores), "curves": number_curves(labels, scores)}
+    drawn: dict[str, Sequence[Row]] = {
+        "deciles": deciles(labels, scores),
+        "curves": curves(labels, scores),
+        "confusion": confusion(labels, scores, thresholds["model"]),
+    }
+    if isinstance(rule := parse_threshold(spec.threshold), Cost):
+        drawn["cost_curve"] = cost_curve(labels, scores, rule)
+    return drawn
+
+
+def _slices(
+    spec: PredictionSpec,
+    column: str,
+    values: Sequence[str | None],
+    kept: Sequence[str],
+    labels: np.ndarray,
+    scores: np.ndarray,
+) -> list[Slice]:
+    kind = spec.of_kind
+    measured = partial(kind.value, kind.deciding)
+    return slices(column, values, kept, labels, scores, metric=kind.deciding, measured=measured)
+
+
+def _chosen_thresholds(
+    spec: PredictionSpec, part: Examples, labels: np.ndarray, scored_by: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """By who scored these rows; none where the kind has none."""
+    if not spec.of_kind.has_threshold:
+        return {}
+    rule, snapshots = parse_threshold(spec.threshold), part.snapshot_count()
+    return {name: choose_threshold(rule, labels, values, snapshots=snapshots) for name, values in scored_by.items()}
 
 
 def rfm_columns(schema: FeatureSchema, spec: PredictionSpec) -> tuple[str, ...]:
@@ -175,12 +228,27 @@ def check_slices(examples: Examples, spec: PredictionSpec) -> None:
             raise ConfigError(f"slices names '{column}', which is {kind}; a slice is a category, a boolean or a number")
 
 
+def last_value_column(schema: FeatureSchema, spec: PredictionSpec) -> str | None:
+    """The feature that is the baseline `last_value`; None where there is none.
+
+    Raises ConfigError where `last_value` names no number among the features.
+    """
+    numbers = {feature.name for feature in schema.features if feature.role == "number"}
+    if spec.last_value is None:
+        usual = f"purchase_value_{spec.horizon_days}d"
+        return usual if isinstance(spec.of_kind, Value) and usual in numbers else None
+    if spec.last_value not in numbers:
+        raise ConfigError(f"last_value names {spec.last_value}; it takes a feature of the SELECT that is a number")
+    return spec.last_value
+
+
 def not_beaten(metrics: Sequence[tuple[str, str, Metric]]) -> str | None:
     """Why a version should not serve: a baseline that is as good on the test snapshots; None where none is."""
     for split, scored_by, metric in metrics:
         if split == "test" and scored_by.startswith(ABOVE) and not metric.lower > 0:
+            baseline, name = scored_by.removeprefix(ABOVE), SHORT.get(metric.name, metric.name)
             return (
-                f"on the test snapshots its AUC less that of {scored_by.removeprefix(ABOVE)} alone is "
+                f"on the test snapshots its {name} less that of {baseline} alone is "
                 f"{metric.value:+.3f} [{metric.lower:+.3f}, {metric.upper:+.3f}]"
             )
     return None
@@ -199,12 +267,21 @@ def _baseline_scores(
     train: Examples, train_labels: np.ndarray, part: Examples, spec: PredictionSpec
 ) -> dict[str, np.ndarray]:
     """What each baseline says of the rows of `part`, float32 [rows]; a baseline without its columns is left out."""
-    scored_by = {"base_rate": base_rate_scores(train_labels, part.rows())}
+    kind = spec.of_kind
+    of_one, of_some = (
+        (single_feature_scores, regression_scores)
+        if isinstance(kind, Binary)
+        else (single_feature_numbers, regression_numbers)
+    )
+    scored_by = {kind.constant: constant_scores(train_labels, part.rows())}
     if spec.recency in part.schema.names:
         [then], [now] = (_columns(rows, [spec.recency]).T for rows in (train, part))
-        scored_by["recency"] = single_feature_scores(then, train_labels, now)
+        scored_by["recency"] = of_one(then, train_labels, now)
     if names := rfm_columns(part.schema, spec):
-        scored_by["rfm"] = regression_scores(_columns(train, names), train_labels, _columns(part, names))
+        scored_by["rfm"] = of_some(_columns(train, names), train_labels, _columns(part, names))
+    if last := last_value_column(part.schema, spec):
+        [values] = _columns(part, [last]).T
+        scored_by["last_value"] = np.where(np.isfinite(values), values, scored_by[kind.constant])
     return scored_by
 
 

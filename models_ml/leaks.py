@@ -8,10 +8,15 @@ import pyarrow as pa
 
 from ibis_features import Examples, ExamplesError
 from ibis_features.examples import LABEL
-from models_ml.evaluation import FORMULAS, NUMBERS_AT_ONCE, roc_auc
+from models_ml.association import rank_correlations
+from models_ml.bootstrap import NUMBERS_AT_ONCE
+from models_ml.evaluation import FORMULAS, roc_auc
+from models_ml.kinds import BINARY, Binary, Kind
 
 LEAK_AUC = 0.9999
 LEAK_CATEGORIES = 50
+LEAK_CORRELATION = 0.999
+LEAK_ROWS = 50_000
 
 
 def leak_suspects(train: Examples, threshold: float = LEAK_AUC) -> list[tuple[str, float]]:
@@ -37,11 +42,28 @@ def leak_suspects(train: Examples, threshold: float = LEAK_AUC) -> list[tuple[st
     return [(feature.name, aucs[feature.name]) for feature in features if aucs.get(feature.name, 0.0) >= threshold]
 
 
-def refuse_leaks(train: Examples) -> None:
+def number_suspects(train: Examples, threshold: float = LEAK_CORRELATION) -> list[tuple[str, float]]:
+    """Features that order the rows all but exactly as a label that is a number does, with their rank correlation.
+
+    A missing value counts as the middle rank; categories are not looked at. The rows are a sample.
+    """
+    numbers = [feature for feature in train.schema.static if feature.role == "number"]
+    if not numbers:
+        return []
+    rows = Examples(train.table, replace(train.schema, features=tuple(numbers))).sample(LEAK_ROWS)
+    table = pa.Table.from_batches(list(rows.batches()))
+    columns = [table[name].to_numpy() for name in (LABEL, *(feature.name for feature in numbers))]
+    correlations = np.abs(rank_correlations(np.stack(columns, axis=1)))[0, 1:]
+    return [(f.name, float(size)) for f, size in zip(numbers, correlations, strict=True) if size >= threshold]
+
+
+def refuse_leaks(train: Examples, kind: Kind = BINARY) -> None:
     """Raises ExamplesError where a feature tells the label by itself on these labelled rows."""
-    suspects = leak_suspects(train)
+    is_binary = isinstance(kind, Binary)
+    suspects = leak_suspects(train) if is_binary else number_suspects(train)
     if suspects:
-        found = ", ".join(f"'{feature}' (AUC {auc:.4f})" for feature, auc in suspects)
+        measure = "AUC" if is_binary else "rank correlation"
+        found = ", ".join(f"'{feature}' ({measure} {size:.4f})" for feature, size in suspects)
         raise ExamplesError(
             f"a feature tells the label by itself on the training rows: {found}. It most likely reads what happened "
             "after as_of; leave it out with exclude, or set leak_check=false if it is right"

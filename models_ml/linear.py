@@ -18,9 +18,11 @@ import pyarrow as pa
 from ibis_features import ArtifactError, Examples, FeatureSchema
 from models_ml.calibration import probabilities
 from models_ml.inputs import Encoded, InputEncoding, blank_encoding, fit_statistics, read_rows
-from models_ml.preconditions import Bounds, check_params, positive_weight, refuse_sequences
+from models_ml.kinds import BINARY, Kind
+from models_ml.preconditions import Bounds, check_kind, check_params, positive_weight, refuse_sequences
 from models_ml.trainer import Observe, Progress
 
+KINDS = ("binary",)
 DEFAULT_PARAMS: Mapping[str, Any] = {
     "reg_lambda": 300.0,  # snapshots of one user are alike: a penalty for fewer rows than there are
     "max_iterations": 300,
@@ -50,6 +52,7 @@ def fit(
     params: Mapping[str, Any],
     seed: int,
     class_weight: str | None,
+    kind: Kind = BINARY,
     progress: Progress,
     observe: Observe | None = None,
     start: "LogisticModel | None" = None,
@@ -61,6 +64,7 @@ def fit(
     its encoding, in place of 0. Raises ConfigError and ExamplesError as `check_params`, `positive_weight` and
     `refuse_sequences` do.
     """
+    check_kind("logistic", kind.name, KINDS)
     check_params("logistic", params, BOUNDS)
     refuse_sequences("logistic", train.schema)
     weight = positive_weight(train, validate, class_weight)

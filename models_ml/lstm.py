@@ -1,4 +1,4 @@
-"""An LSTM over a row's sequences, joined with its static features, for a binary label.
+"""An LSTM over a row's sequences, joined with its static features.
 
 Source: Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997.
 """
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from models_ml.inputs import InputEncoding
+from models_ml.losses import KINDS as LEARNED_KINDS
 from models_ml.network import (
     LOSS_PARAMS,
     TRAINING_BOUNDS,
@@ -17,6 +18,7 @@ from models_ml.network import (
 from models_ml.preconditions import Bounds, require_sequences
 from models_ml.sequence_layers import logit_of, steps_of
 
+KINDS = LEARNED_KINDS
 DEFAULT_PARAMS: Mapping[str, Any] = {
     "units": 48,  # of the LSTM
     "dense_units": 64,

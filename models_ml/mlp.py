@@ -1,9 +1,10 @@
-"""A multilayer perceptron for a binary label: dense layers with relu over standardised numbers and embeddings."""
+"""A multilayer perceptron: dense layers with relu over standardised numbers and embeddings."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from models_ml.inputs import InputEncoding
+from models_ml.losses import KINDS as LEARNED_KINDS
 from models_ml.network import (
     LOSS_PARAMS,
     TRAINING_BOUNDS,
@@ -15,6 +16,7 @@ from models_ml.network import (
 )
 from models_ml.preconditions import Bounds, refuse_sequences
 
+KINDS = LEARNED_KINDS
 DEFAULT_PARAMS: Mapping[str, Any] = {
     "units": 128,  # of the first layer; each further layer has half as many
     "layers": 2,

@@ -23,7 +23,9 @@ from ibis_features import ArtifactError, ConfigError, Examples, FeatureSchema
 from models_ml.calibration import probabilities
 from models_ml.inputs import CategoryInput, Encoded, InputEncoding, blank_encoding, fit_statistics, read_rows
 from models_ml.integrated_gradients import IntegratedGradients
-from models_ml.preconditions import Bounds, check_params, positive_weight
+from models_ml.kinds import BINARY, Kind
+from models_ml.losses import KINDS, Loss, loss_of
+from models_ml.preconditions import Bounds, check_kind, check_params
 from models_ml.trainer import Observe, Progress
 
 ROWS_PER_CALL = 4096
@@ -81,11 +83,12 @@ class NetworkFamily:
         params: Mapping[str, Any],
         seed: int,
         class_weight: str | None,
+        kind: Kind = BINARY,
         progress: Progress,
         observe: Observe | None = None,
         start: "NetworkModel | None" = None,
     ) -> "NetworkModel":
-        """Train until the log loss on `validate` has not fallen for `patience` epochs; keep the best epoch's weights.
+        """Train until the loss on `validate` has not fallen for `patience` epochs; keep the best epoch's weights.
 
         The sequences of a row, where it has any, have to be equally long (NULL is empty); the newest step stands last.
         With params.loss 'focal' the loss is the focal one of Lin et al., "Focal loss for dense object detection", 2017:
@@ -97,7 +100,8 @@ class NetworkFamily:
         """
         self.check_schema(self.name, train.schema)
         _check_loss(self.name, params, self.bounds)
-        weight = positive_weight(train, validate, class_weight)
+        check_kind(self.name, kind.name, KINDS)
+        weight = kind.row_weight(train, validate, class_weight)
         progress("reading", 0.0)
         keras = import_keras()
         draws = np.random.default_rng(seed)
@@ -106,25 +110,28 @@ class NetworkFamily:
         encoding = start.encoding if start else fit_statistics(blank, squashed)
         rows = encoding.standardise(squashed)
         validate_rows, validate_labels = read_rows(validate, encoding, params["max_rows"], draws)
+        loss = loss_of(kind, labels, params, weight)
         with BUILDING:
             keras.utils.set_random_seed(seed)
             network = self.build(encoding, params)
         if start:
             network.set_weights(start.network.get_weights())
+            _rescale(network, 1 / loss.scale, -loss.centre / loss.scale)
         else:
-            network.get_layer("logit").bias.assign([_log_odds(labels, weight)])
+            network.get_layer("logit").bias.assign([loss.start])
         _train(
             network,
             rows,
             labels,
             validate=(encoding.standardise(validate_rows), validate_labels),
             params=params,
-            weight=weight,
+            loss=loss,
             draws=draws,
             progress=progress,
             observe=observe,
             is_start_kept=start is not None,
         )
+        _rescale(network, loss.scale, loss.centre)
         return NetworkModel(self.name, network, encoding, params, train.schema)
 
     def load(self, parts: Mapping[str, bytes], schema: FeatureSchema) -> "NetworkModel":
@@ -271,7 +278,7 @@ def _train(
     *,
     validate: tuple[Encoded, np.ndarray],
     params: Mapping[str, Any],
-    weight: float,
+    loss: Loss,
     draws: np.random.Generator,
     progress: Progress,
     observe: Observe | None,
@@ -285,28 +292,25 @@ def _train(
     rate = params["learning_rate"]
     optimiser = keras.optimizers.AdamW(rate, weight_decay=params["weight_decay"], global_clipnorm=1.0)
     optimiser.exclude_from_weight_decay(var_names=["bias"])
-    gamma = params["gamma"] if params["loss"] == "focal" else 0.0
-    log_loss, focal = keras.losses.BinaryCrossentropy, keras.losses.BinaryFocalCrossentropy
     network.compile(
-        optimizer=optimiser, loss=focal(gamma=gamma, from_logits=True) if gamma else log_loss(from_logits=True)
+        optimizer=optimiser, loss=lambda truth, margins: loss.of_rows(keras.ops, truth[:, 0], margins[:, 0])
     )
     logits = _compiled(network)
     validate_rows, validate_labels = validate
     best, kept, stale = np.inf, network.get_weights(), 0
     if is_start_kept:
-        best = _loss(_all_logits(logits, validate_rows), validate_labels, weight, gamma)
+        best = loss.mean(_all_logits(logits, validate_rows), validate_labels)
     for epoch in range(params["epochs"]):
         progress("training", epoch / params["epochs"])
         optimiser.learning_rate = rate
         for chosen in _batches(rows.lengths, params["batch_size"], draws):
-            truth = labels[chosen][:, None]
-            weights = np.where(truth[:, 0] == 1, np.float32(weight), np.float32(1))
-            network.train_on_batch(rows.inputs(chosen), truth, sample_weight=weights)
-        loss = _loss(_all_logits(logits, validate_rows), validate_labels, weight, gamma)
+            weights = loss.weights(labels[chosen])
+            network.train_on_batch(rows.inputs(chosen), labels[chosen][:, None], sample_weight=weights)
+        value = loss.mean(_all_logits(logits, validate_rows), validate_labels)
         if observe is not None:
-            observe(epoch, loss)
-        if loss < best:
-            best, kept, stale = loss, network.get_weights(), 0
+            observe(epoch, value)
+        if value < best:
+            best, kept, stale = value, network.get_weights(), 0
         else:
             stale, rate = stale + 1, rate * DECAY
         if stale >= params["patience"]:
@@ -349,16 +353,12 @@ def _all_logits(logits: Callable[[dict[str, np.ndarray]], np.ndarray], rows: Enc
     return values
 
 
-def _log_odds(labels: np.ndarray, weight: float) -> float:
-    """Of a true label among these, 1 added to both kinds: where the network's bias starts."""
-    return float(np.log((labels.sum() * weight + 1) / ((1 - labels).sum() + 1)))
-
-
-def _loss(logits: np.ndarray, labels: np.ndarray, weight: float, gamma: float) -> float:
-    """Mean over the rows, a true label weighing `weight`: the log-loss, or with gamma the focal loss."""
-    margins = np.where(labels == 1, logits, -logits).astype(np.float64)
-    losses = np.logaddexp(0.0, -margins) * np.exp(-gamma * np.logaddexp(0.0, margins))
-    return float(np.average(losses, weights=np.where(labels == 1, weight, 1.0)))
+def _rescale(network: Any, scale: float, centre: float) -> None:
+    """Let every margin be `centre + scale * margin`: the last layer is linear."""
+    if (scale, centre) != (1.0, 0.0):
+        last = network.get_layer("logit")
+        last.kernel.assign(last.kernel * scale)
+        last.bias.assign(last.bias * scale + centre)
 
 
 def _set_weights(network: Any, content: bytes) -> None:

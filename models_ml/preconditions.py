@@ -1,7 +1,7 @@
 """What families check before they train: params within bounds, features that they read, and labels of both kinds."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ibis_features import ConfigError, Examples, ExamplesError, FeatureSchema
@@ -23,6 +23,12 @@ def check_params(family: str, params: Mapping[str, Any], bounds: Bounds) -> None
             raise ConfigError(
                 f"params.{name}={value!r} does not suit model '{family}': give {kind} from {low} to {high}"
             )
+
+
+def check_kind(family: str, kind: str, known: Collection[str]) -> None:
+    """Raises ConfigError where the family learns no labels of this kind."""
+    if kind not in known:
+        raise ConfigError(f"model '{family}' does not predict kind '{kind}', but: {', '.join(known)}")
 
 
 def refuse_sequences(family: str, schema: FeatureSchema) -> None:
@@ -56,12 +62,28 @@ def positive_weight(train: Examples, validate: Examples, class_weight: str | Non
             "a model needs both kinds: check how the label is computed, change the horizon, "
             "or start the snapshots earlier"
         )
-    if not sum(_label_counts(validate)):
+    _check_stopping(validate, sum(_label_counts(validate)))
+    return negative / positive if class_weight == "balanced" else 1.0
+
+
+def check_varied(train: Examples, validate: Examples) -> None:
+    """Raises ExamplesError where numbers teach nothing: training labels that are all alike, or no validation row."""
+    label = train.table[train.schema.label].cast("float64")
+    found = train.table.aggregate(rows=label.count(), least=label.min(), most=label.max()).to_pyarrow().to_pylist()[0]
+    if not found["rows"] or found["least"] == found["most"]:
+        raise ExamplesError(
+            f"the {found['rows']:,} training rows all have the label '{train.schema.label}' {found['least']}; a model "
+            "learns from labels that differ: check how the label is computed, or start the snapshots earlier"
+        )
+    _check_stopping(validate, validate.rows())
+
+
+def _check_stopping(validate: Examples, rows: int) -> None:
+    if not rows:
         raise ExamplesError(
             f"no labelled validation row (label '{validate.schema.label}'); training stops early by these rows: "
             "bring a longer log, or start the snapshots earlier"
         )
-    return negative / positive if class_weight == "balanced" else 1.0
 
 
 def has_both_labels(examples: Examples) -> bool:

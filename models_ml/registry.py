@@ -13,12 +13,13 @@ import duckdb
 
 from ibis_features import ConfigError, FeatureSchema, NotFoundError, Split
 from models_ml.artifact import sha256
+from models_ml.bootstrap import Metric
 from models_ml.drift import Drift
-from models_ml.evaluation import Metric
 from models_ml.importance import Importance
 from models_ml.interactions import Interaction
 from models_ml.judgements import add_judgement, add_rows
 from models_ml.judging import Judgement
+from models_ml.kinds import Kind, kind_of
 from models_ml.selection import Verdict
 from models_ml.spec import PredictionSpec
 
@@ -176,6 +177,7 @@ def add_version(con: duckdb.DuckDBPyConnection, trained: TrainedVersion) -> int:
             **{f"{part}_rows": trained.rows[part] for part in ("train", "validate", "test")},
             "train_seconds": trained.train_seconds,
             "threshold": trained.judgement.threshold,
+            "deciding_metric": spec.of_kind.deciding,
             "artifact": trained.artifact,
             "artifact_sha256": sha256(trained.artifact),
             "base_log_odds": trained.base_log_odds,
@@ -252,9 +254,9 @@ def add_realised(
 
 
 def decay_of(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> float | None:
-    """The AUC on the test snapshots less that on the newest snapshot whose outcome is known; None before any is."""
+    """The deciding metric in the test less that on the newest snapshot whose outcome is known; None before any is."""
     row = con.execute(
-        "select roc_auc_lost from foretable.decay where prediction = ? and version = ? order by as_of desc limit 1",
+        "select value_lost from foretable.decay where prediction = ? and version = ? order by as_of desc limit 1",
         [prediction, version],
     ).fetchone()
     return row[0] if row else None
@@ -326,6 +328,16 @@ def trained_version(con: duckdb.DuckDBPyConnection, prediction: str, version: in
     parts = {name: tuple(days) for name, days in json.loads(split).items()}
     read = FeatureSchema.from_json(json.loads(schema))
     return RegisteredVersion(version, target, examples, read, digest, parts, json.loads(params) if params else None)
+
+
+def registered_kind(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> Kind:
+    """The kind of a version; raises NotFoundError where there is no such version."""
+    status_of(con, prediction, version)
+    row = con.execute(
+        "select kind, horizon_days from foretable.models where prediction = ? and version = ?", [prediction, version]
+    ).fetchone()
+    assert row is not None
+    return kind_of(*row)
 
 
 def status_of(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> str:

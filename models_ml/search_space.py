@@ -1,6 +1,6 @@
 """What a config's `tune` asks for: a budget, a metric, and the params to search between which bounds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
@@ -10,8 +10,6 @@ from models_ml.preconditions import check_params
 from models_ml.spans import parse_span
 from models_ml.trainer import merged_params, trainer
 
-LOWER_IS_BETTER = ("log_loss", "brier")
-METRICS = (*LOWER_IS_BETTER, "roc_auc", "pr_auc")
 RANGE = "{'low': 0.01, 'high': 0.3, 'log': true} or {'choices': [0.1, 0.2]}"
 
 Space = Mapping[str, Mapping[str, Any]]
@@ -26,9 +24,9 @@ class Tune:
     search; None: never, as long as the definition is the same.
     """
 
+    metric: str
     trials: int = 30
     minutes: float | None = None
-    metric: str = "log_loss"
     space: Space | None = None
     every: str | None = None
 
@@ -41,8 +39,11 @@ class Tune:
         return trials >= self.trials or (trials > 0 and self.minutes is not None and seconds >= self.minutes * 60)
 
 
-def parse_tune(config: Any) -> Tune | None:
-    """Raises ConfigError naming the key, what was found and what is known."""
+def parse_tune(config: Any, metrics: Sequence[str]) -> Tune | None:
+    """`metrics` are those of the kind, the first where the config names none.
+
+    Raises ConfigError naming the key, what was found and what is known.
+    """
     if config is None:
         return None
     known = [field.name for field in fields(Tune)]
@@ -53,14 +54,14 @@ def parse_tune(config: Any) -> Tune | None:
         raise ConfigError(f"config tune trials={trials!r} is not a whole number above 0")
     if minutes is not None and (isinstance(minutes, bool) or not isinstance(minutes, int | float) or not minutes > 0):
         raise ConfigError(f"config tune minutes={minutes!r} is not a number above 0")
-    if config.get("metric", METRICS[0]) not in METRICS:
-        raise ConfigError(f"unknown tune metric {config['metric']!r}; known: {', '.join(METRICS)}")
+    if config.get("metric", metrics[0]) not in metrics:
+        raise ConfigError(f"unknown tune metric {config['metric']!r}; known: {', '.join(metrics)}")
     if config.get("every") is not None and parse_span(config["every"]) is None:
         raise ConfigError(f"config tune every={config['every']!r} is not a span such as '12 hours' or '7 days'")
     space = config.get("space")
     if space is not None and (not isinstance(space, Mapping) or not space):
         raise ConfigError(f"config tune space={space!r} is not a mapping of params, such as {{'eta': {RANGE}}}")
-    return Tune(**config)
+    return Tune(**{"metric": metrics[0], **config})
 
 
 def search_space(model: str, params: Mapping[str, Any], tune: Tune) -> dict[str, Mapping[str, Any]]:

@@ -14,8 +14,8 @@ import pyarrow as pa
 from ibis_features import Examples, Feature
 from ibis_features.examples import LABEL
 from models_ml.association import chi_square, mutual_information, rank_correlations, value_codes
-from models_ml.evaluation import log_loss
 from models_ml.fitting import fit_spec
+from models_ml.kinds import LOWER_IS_BETTER, Binary
 from models_ml.select_steps import Step
 from models_ml.spec import PredictionSpec
 from models_ml.trainer import FittedModel, Progress
@@ -61,10 +61,12 @@ def _judged(
     judged = [feature for feature in features if feature.role in JUDGED_ROLES and feature.name not in named]
     if step.method == "permutation":
         scores = _permuted(spec, parts, judged, progress)
-        return _best(step, number, scores, "the validation log-loss rises by {:.5f} when it is shuffled")
+        return _best(step, number, scores, f"{_missed(spec)} {{:.5f}} when it is shuffled")
     if step.method == "recursive":
         return _recursive(step, number, spec, parts, judged, progress)
     table, labels = _sample(parts["train"], judged, spec)
+    if not isinstance(spec.of_kind, Binary):
+        labels = value_codes(pa.array(labels, pa.float32()))
     if step.method == "correlation":
         return _uncorrelated(step, number, table, labels, judged)
     measure, words = {
@@ -132,7 +134,7 @@ def _recursive(
         worst = sorted(left, key=lambda feature: scores[feature.name])
         for feature in worst[: min(len(left) - step.keep, max(1, int(len(left) * DROPPED_A_ROUND)))]:
             score = scores[feature.name]
-            reason = f"in round {rounds} the validation log-loss rises by {score:.5f} when it is shuffled"
+            reason = f"in round {rounds} {_missed(spec)} {score:.5f} when it is shuffled"
             verdicts.append(Verdict(number, step.method, feature.name, score, False, reason))
             left.remove(feature)
     reason = f"it is left after {rounds} rounds"
@@ -142,21 +144,30 @@ def _recursive(
 def _permuted(
     spec: PredictionSpec, parts: Mapping[str, Examples], judged: Sequence[Feature], progress: Progress
 ) -> dict[str, float]:
-    """How much the log-loss on the validation rows rises when a column is shuffled, by feature."""
+    """How much the kind's loss on the validation rows rises when a column is shuffled, by feature."""
     alone = replace(spec, interactions=())
     fitted = fit_spec(alone, parts["train"], parts["validate"], params=spec.params or {}, progress=progress)
     features = parts["validate"].schema.features
     table, labels = _sample(parts["validate"], features, spec)
     batch = table.combine_chunks().to_batches()[0]
-    loss = log_loss(labels, fitted.predict(batch))
-    return {f.name: _loss_without(fitted, batch, f.name, labels, spec.seed) - loss for f in judged}
+    loss = spec.of_kind.loss(labels, fitted.predict(batch))
+    return {f.name: _loss_without(spec, fitted, batch, f.name, labels) - loss for f in judged}
 
 
-def _loss_without(fitted: FittedModel, batch: pa.RecordBatch, name: str, labels: np.ndarray, seed: int) -> float:
+def _missed(spec: PredictionSpec) -> str:
+    """How the loss of a feature shows, in words."""
+    metric = spec.of_kind.missing
+    rises = "rises" if metric in LOWER_IS_BETTER else "falls"
+    return f"the validation {metric.replace('_', '-' if metric == 'log_loss' else ' ')} {rises} by"
+
+
+def _loss_without(
+    spec: PredictionSpec, fitted: FittedModel, batch: pa.RecordBatch, name: str, labels: np.ndarray
+) -> float:
     place = batch.schema.get_field_index(name)
-    order = pa.array(np.random.default_rng(seed).permutation(batch.num_rows))
+    order = pa.array(np.random.default_rng(spec.seed).permutation(batch.num_rows))
     shuffled = batch.set_column(place, name, batch.column(place).take(order))
-    return log_loss(labels, fitted.predict(shuffled))
+    return spec.of_kind.loss(labels, fitted.predict(shuffled))
 
 
 def _sample(examples: Examples, features: Sequence[Feature], spec: PredictionSpec) -> tuple[pa.Table, np.ndarray]:

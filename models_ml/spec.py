@@ -8,13 +8,13 @@ from typing import Any
 from ibis_features import ConfigError
 from models_ml.calibration import CALIBRATE
 from models_ml.interactions import Interaction, parse_interactions
+from models_ml.kinds import KINDS, Kind, kind_of
 from models_ml.search_space import Tune, parse_tune
 from models_ml.select_steps import Step, parse_select
 from models_ml.spans import parse_span
 from models_ml.thresholds import parse_threshold
-from models_ml.trainer import TOGETHER, TRAINERS, families
+from models_ml.trainer import TOGETHER, TRAINERS, families, trainer
 
-KINDS = ("binary",)
 WAYS = ("mean", "weighted", "vote", "stacking")
 """How the members of an ensemble become one."""
 RETRAIN = ("when_changed", "always", "never")
@@ -28,23 +28,25 @@ class PredictionSpec:
     """A prediction's config.
 
     entity: column of the key. label: column to predict, NULL where not yet known. horizon_days: length of the label's
-    window. kind: what the label is. model: the trainer, or all members of an ensemble, as in 'xgboost + mlp'; a
-    config lists these. ensemble: how the members become one. params: the trainer's own settings, in an ensemble by
-    member. exclude: columns that are not features. class_weight: 'balanced' weighs both classes alike in training.
-    undersample: the share of the entities whose false labels train. select: leave features out, one step after
-    another. interactions: pairs of features that become columns, or how many of them are to be found. tune: search the
-    params. calibrate: how scores become probabilities: 'isotonic', 'platt', or None.
-    threshold: from which score on a row is said to be true: 'f1', {'cost': {'false_positive': 1, 'false_negative':
-    5}}, or {'capacity': 1000} or '5%' of a snapshot. warm_start: new snapshots go on from the version that serves.
-    retrain: when to train; a mapping says when new rows alone are worth it: {'every': '7 days', 'on_drift': 0.2,
-    'on_decay': 0.05}. promote: whether a new version serves: when_better than its baselines, always, or never but by
-    hand. seed: of all chance. validate_snapshots, test_snapshots: how many of the newest labelled snapshots judge the
-    model. holdout: the share of the entities that never train, judged apart. recency: the feature whose value alone
-    is a baseline. rfm: the features whose logistic regression is a baseline, None for those of RFM that the SELECT
-    has. truth: relation with the true probabilities of a simulated shop, in a column named as the label. leak_check:
-    refuse a feature that tells the label by itself. include_unversioned: train on attributes of which the source
-    keeps only the present, too. slices: columns by whose values the model is judged apart. reasons: how many of the
-    strongest reasons stand beside each score; 0 for none.
+    window. kind: what the label is: 'binary', true or false; 'regression', a number; 'value', an amount that is 0 for
+    many and never less; 'time_to_event', days until an event, horizon_days or more where it has not happened within
+    them. model: the trainer, or all members of an ensemble, as in 'xgboost + mlp'; a config lists these. ensemble: how
+    the members become one. params: the trainer's own settings, in an ensemble by member. exclude: columns that are not
+    features. class_weight: 'balanced' weighs both classes alike in training. undersample: the share of the entities
+    whose false labels train. select: leave features out, one step after another. interactions: pairs of features that
+    become columns, or how many of them are to be found. tune: search the params. calibrate: how scores become
+    probabilities: 'isotonic', 'platt', or None. threshold: from which score on a row is said to be true: 'f1', {'cost':
+    {'false_positive': 1, 'false_negative': 5}}, or {'capacity': 1000} or '5%' of a snapshot. warm_start: new snapshots
+    go on from the version that serves. retrain: when to train; a mapping says when new rows alone are worth it:
+    {'every': '7 days', 'on_drift': 0.2, 'on_decay': 0.05}. promote: whether a new version serves: when_better than its
+    baselines, always, or never but by hand. seed: of all chance. validate_snapshots, test_snapshots: how many of the
+    newest labelled snapshots judge the model. holdout: the share of the entities that never train, judged apart.
+    recency: the feature whose value alone is a baseline. rfm: the features whose logistic regression is a baseline,
+    None for those of RFM that the SELECT has. last_value: the feature whose own value is a baseline of an amount, None
+    for purchase_value_<horizon_days>d where the SELECT has it. truth: relation with the true probabilities of a
+    simulated shop, in a column named as the label. leak_check: refuse a feature that tells the label by itself.
+    include_unversioned: train on attributes of which the source keeps only the present, too. slices: columns by whose
+    values the model is judged apart. reasons: how many of the strongest reasons stand beside each score; 0 for none.
     """
 
     entity: str
@@ -62,7 +64,7 @@ class PredictionSpec:
     tune: Tune | None = None
     undersample: float | None = None
     calibrate: str | None = "platt"
-    threshold: str | Mapping[str, Any] = "f1"
+    threshold: str | Mapping[str, Any] | None = "f1"
     warm_start: bool = False
     retrain: str | Mapping[str, Any] = "when_changed"
     promote: str = "when_better"
@@ -72,11 +74,17 @@ class PredictionSpec:
     holdout: float | None = None
     recency: str = "recency_days"
     rfm: tuple[str, ...] | None = None
+    last_value: str | None = None
     truth: str | None = None
     leak_check: bool = True
     include_unversioned: bool = False
     slices: tuple[str, ...] = ()
     reasons: int = 0
+
+    @property
+    def of_kind(self) -> Kind:
+        """What the label is, and what scores of it are worth."""
+        return kind_of(self.kind, self.horizon_days)
 
     @property
     def every(self) -> timedelta | None:
@@ -100,7 +108,7 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
             f"config lacks {_keys(missing)}; a prediction needs at least "
             "config(materialized='prediction', entity='user_id', label='…', horizon_days=30, model='xgboost')"
         )
-    for key in ("entity", "label", "as_of", "recency", "truth"):
+    for key in ("entity", "label", "as_of", "recency", "truth", "last_value"):
         _check(config, key, isinstance(config.get(key, ""), str | None), "a name")
     for key in ("horizon_days", "validate_snapshots", "test_snapshots"):
         _check(config, key, _is_whole(config.get(key, 1)) and config.get(key, 1) > 0, "a whole number above 0")
@@ -118,7 +126,8 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
     for key, names in columns.items():
         _check(config, key, isinstance(names, list) and all(isinstance(n, str) for n in names), "a list of columns")
     model = _model(config)
-    _choice(config, "kind", KINDS)
+    _choice(config, "kind", tuple(KINDS))
+    kind = kind_of(config.get("kind", "binary"), config["horizon_days"])
     if isinstance(config.get("retrain"), Mapping):
         _check_policy(config["retrain"])
     else:
@@ -127,9 +136,11 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
     _choice(config, "class_weight", CLASS_WEIGHTS)
     _choice(config, "calibrate", CALIBRATE)
     _check_share(config)
+    _check_kind(config, kind, model)
     _check_probabilities(config, model)
     _check_warm_start(config, model)
-    parse_threshold(config.get("threshold", "f1"))
+    if kind.has_threshold:
+        parse_threshold(config.get("threshold", "f1"))
     lists = {key: tuple(dict.fromkeys(names)) for key, names in columns.items()}
     parsed = {
         "model": model,
@@ -137,9 +148,27 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
         "params": dict(config.get("params") or {}),
         "select": parse_select(config.get("select")),
         "interactions": parse_interactions(config.get("interactions")),
-        "tune": parse_tune(config.get("tune")),
+        "tune": parse_tune(config.get("tune"), kind.tuned_by),
     }
+    if not kind.has_threshold:
+        parsed |= {"calibrate": None, "threshold": None}
     return PredictionSpec(**{**config, **parsed, **lists})
+
+
+def _check_kind(config: Mapping[str, Any], kind: Kind, model: str) -> None:
+    """Raises ConfigError on what a prediction of this kind has not."""
+    if kind.has_threshold:
+        return
+    of_probabilities = ("class_weight", "undersample", "calibrate", "threshold", "truth")
+    if odd := [key for key in of_probabilities if config.get(key) is not None]:
+        raise ConfigError(f"config {_keys(odd)} is about probabilities; leave it out where kind is '{kind.name}'")
+    if len(families(model)) > 1:
+        raise ConfigError(f"an ensemble joins probabilities; name one trainer where kind is '{kind.name}'")
+    if kind.name not in trainer(model).KINDS:
+        able = [name for name in TRAINERS if kind.name in trainer(name).KINDS]
+        raise ConfigError(f"model '{model}' does not predict kind '{kind.name}'; take one of: {', '.join(able)}")
+    if kind.name != "binary" and isinstance(config.get("interactions"), int):
+        raise ConfigError(f"interactions are found for kind 'binary' alone; name the pairs where kind is '{kind.name}'")
 
 
 def _check_share(config: Mapping[str, Any]) -> None:

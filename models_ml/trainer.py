@@ -5,14 +5,17 @@ scores Arrow batches and dumps itself into named parts of bytes, from which `loa
 """
 
 import importlib
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
 from ibis_features import ConfigError, Examples, FeatureSchema, ForetableError, TrainingError
+
+if TYPE_CHECKING:
+    from models_ml.kinds import Kind
 
 Progress = Callable[[str, float], None]
 """Called with a step's name and its share done, 0 to 1."""
@@ -56,11 +59,14 @@ class FittedModel(Protocol):
     def predict(self, batch: pa.RecordBatch) -> np.ndarray:
         """Score rows whose columns are those of `Examples.batches` (any order, extra ones ignored).
 
-        Returns float32 [rows]: for a binary prediction the probability of a true label.
+        Returns float32 [rows]: for a binary prediction the probability of a true label, see `models_ml.kinds`.
         """
 
     def margin(self, batch: pa.RecordBatch) -> np.ndarray:
-        """The log-odds as the model itself gives them, before any calibration; float32 [rows]."""
+        """The log-odds as the model itself gives them, before any calibration; float32 [rows].
+
+        Where the label is no truth value, this is what the kind's link makes a score of.
+        """
 
     def contributions(self, batch: pa.RecordBatch) -> np.ndarray:
         """What each feature adds to each row's log-odds, float64 [rows, features] in the order of the schema.
@@ -78,6 +84,8 @@ class FittedModel(Protocol):
 class Trainer(Protocol):
     """What a model family's module offers at its top level."""
 
+    KINDS: Collection[str]
+    """The kinds of labels that the family learns, by name."""
     DEFAULT_PARAMS: Mapping[str, Any]
     BOUNDS: Mapping[str, tuple[float, float]]
     SPACE: Mapping[str, Mapping[str, Any]]
@@ -93,12 +101,14 @@ class Trainer(Protocol):
         params: Mapping[str, Any],
         seed: int,
         class_weight: str | None,
+        kind: "Kind",
         progress: Progress,
         observe: Observe | None = None,
         start: Any = None,
     ) -> FittedModel:
         """Train with early stopping on `validate`. `params` are already merged over DEFAULT_PARAMS.
 
+        kind: what the label is. The model's own score is that of a probability; a score map makes another of it.
         start: a model of this family over the same features that the training goes on from, with its encoding.
         """
 

@@ -1,4 +1,4 @@
-"""A transformer's encoder over a row's sequences, joined with its static features, for a binary label.
+"""A transformer's encoder over a row's sequences, joined with its static features.
 
 Source: Vaswani et al., "Attention Is All You Need", https://arxiv.org/abs/1706.03762; each block normalises what it
 reads, as in Xiong et al., "On Layer Normalization in the Transformer Architecture", https://arxiv.org/abs/2002.04745.
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from models_ml.inputs import InputEncoding
+from models_ml.losses import KINDS as LEARNED_KINDS
 from models_ml.network import (
     LOSS_PARAMS,
     TRAINING_BOUNDS,
@@ -18,6 +19,7 @@ from models_ml.network import (
 from models_ml.preconditions import Bounds, require_sequences
 from models_ml.sequence_layers import logit_of, steps_of
 
+KINDS = LEARNED_KINDS
 DEFAULT_PARAMS: Mapping[str, Any] = {
     "units": 32,  # numbers that stand for one step
     "heads": 2,

@@ -1,4 +1,4 @@
-"""Gradient-boosted trees (XGBoost) for a binary label.
+"""Gradient-boosted trees (XGBoost).
 
 Source: Chen and Guestrin, "XGBoost: A Scalable Tree Boosting System", https://arxiv.org/abs/1603.02754.
 """
@@ -6,6 +6,7 @@ Source: Chen and Guestrin, "XGBoost: A Scalable Tree Boosting System", https://a
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ from ibis_features import ArtifactError, Examples, FeatureSchema
 from ibis_features.examples import LABEL
 from models_ml.calibration import probabilities
 from models_ml.encoding import MatrixColumn, columns_from_json, columns_to_json, fit_matrix_columns, matrix
-from models_ml.preconditions import Bounds, check_params, positive_weight
+from models_ml.kinds import BINARY, Binary, Kind, TimeToEvent
+from models_ml.kinds.times import LEAST_DAYS
+from models_ml.preconditions import Bounds, check_params
 from models_ml.trainer import Observe, Progress
 from models_ml.tree_shap import TreeShap, tabulate
 
@@ -36,6 +39,24 @@ DEFAULT_PARAMS: Mapping[str, Any] = {
     "max_bin": 256,
     "early_stopping_rounds": 40,
 }
+TWEEDIE_POWER = 1.5
+OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
+    "binary": {"objective": "binary:logistic", "eval_metric": "logloss"},
+    "regression": {"objective": "reg:squarederror", "eval_metric": "rmse"},
+    "value": {
+        "objective": "reg:tweedie",
+        "tweedie_variance_power": TWEEDIE_POWER,
+        "eval_metric": f"tweedie-nloglik@{TWEEDIE_POWER}",
+    },
+    "time_to_event": {
+        "objective": "survival:aft",
+        "eval_metric": "aft-nloglik",
+        "aft_loss_distribution": "logistic",
+        "aft_loss_distribution_scale": 1.0,
+    },
+}
+"""What is minimised for each kind of label, and what early stopping goes by."""
+KINDS = tuple(OBJECTIVES)
 BOUNDS: Bounds = {
     "n_estimators": (1, 10_000),
     "max_depth": (1, 8),  # the SQL scorer holds every tree as a full heap of 2 ** max_depth leaves
@@ -70,15 +91,16 @@ def fit(
     params: Mapping[str, Any],
     seed: int,
     class_weight: str | None,
+    kind: Kind = BINARY,
     progress: Progress,
     observe: Observe | None = None,
     start: "TreesModel | None" = None,
 ) -> "TreesModel":
-    """Boost trees on `train` until the log loss on `validate` has stopped falling; keep the rounds up to its least.
+    """Boost trees on `train` until the loss on `validate` has stopped falling; keep the rounds up to its least.
 
     The rows pass through memory in batches and stay there as bins of one byte or two, not as floats. With `start` they
     are floats: more rounds follow its own, whose trees split between the bins of other rows.
-    Raises ConfigError on a param out of bounds or a sequence feature, ExamplesError on labels of one kind only.
+    Raises ConfigError on a param out of bounds or a sequence feature, ExamplesError on labels that are all alike.
     """
     import xgboost
 
@@ -86,21 +108,21 @@ def fit(
         params = {**params, "min_child_weight": least_leaf_weight(train.rows())}
     check_params("xgboost", params, BOUNDS)
     columns = start.columns if start else fit_matrix_columns(train)
-    weight = positive_weight(train, validate, class_weight)
+    given = _Given(columns, kind, kind.row_weight(train, validate, class_weight))
     threads = os.cpu_count() or 1
     progress("reading", 0.0)
     if start:
-        train_rows, validate_rows = (_floats(rows, columns, weight, threads) for rows in (train, validate))
+        train_rows, validate_rows = (_floats(rows, given, threads) for rows in (train, validate))
     else:
         quantiles = {"max_bin": params["max_bin"], "nthread": threads}
-        train_rows = xgboost.QuantileDMatrix(_batch_source(train, columns, weight), **quantiles)
-        validate_rows = xgboost.QuantileDMatrix(_batch_source(validate, columns, weight), ref=train_rows, **quantiles)
+        train_rows = xgboost.QuantileDMatrix(_batch_source(train, given), **quantiles)
+        validate_rows = xgboost.QuantileDMatrix(_batch_source(validate, given), ref=train_rows, **quantiles)
     settings = {name: value for name, value in params.items() if name not in ("n_estimators", "early_stopping_rounds")}
     booster = xgboost.train(
         {
             **settings,
-            "objective": "binary:logistic",
-            "eval_metric": "logloss",
+            **OBJECTIVES[kind.name],
+            **_start(kind, train),
             "tree_method": "hist",
             "nthread": threads,
             "seed": seed,
@@ -213,7 +235,38 @@ class TreesModel:
         return self.booster.inplace_predict(values, predict_type="margin", missing=np.nan, validate_features=False)
 
 
-def _batch_source(examples: Examples, columns: tuple[MatrixColumn, ...], weight: float) -> "xgboost.DataIter":
+@dataclass(frozen=True)
+class _Given:
+    """How rows go to XGBoost. weight: what a true label weighs against a false one."""
+
+    columns: tuple[MatrixColumn, ...]
+    kind: Kind
+    weight: float
+
+    def rows(self, batch: pa.RecordBatch) -> dict[str, np.ndarray]:
+        """The arguments of `DMatrix`."""
+        label = batch.column(LABEL).to_numpy(zero_copy_only=False)
+        data = matrix(batch, self.columns)
+        if isinstance(self.kind, TimeToEvent):
+            # Of an event that has not come within the horizon only that is known.
+            lower = np.maximum(np.minimum(label, self.kind.horizon_days), np.float32(LEAST_DAYS))
+            upper = np.where(label < self.kind.horizon_days, lower, np.float32(np.inf))
+            return {"data": data, "label_lower_bound": lower, "label_upper_bound": upper}
+        if not isinstance(self.kind, Binary):
+            return {"data": data, "label": label}
+        # Weights rather than scale_pos_weight: early stopping then judges by the same weights.
+        return {"data": data, "label": label, "weight": np.where(label == 1, np.float32(self.weight), np.float32(1))}
+
+
+def _start(kind: Kind, train: Examples) -> dict[str, float]:
+    """Where the trees of amounts and times start from: the mean label; XGBoost's own choice is far off for times."""
+    if isinstance(kind, Binary):
+        return {}
+    mean = float(train.table[train.schema.label].cast("float64").mean().execute())
+    return {"base_score": max(mean, LEAST_DAYS) if isinstance(kind, TimeToEvent) else mean}
+
+
+def _batch_source(examples: Examples, given: _Given) -> "xgboost.DataIter":
     """The examples as XGBoost reads them: several passes, one batch in memory at a time."""
     import xgboost
 
@@ -229,26 +282,19 @@ def _batch_source(examples: Examples, columns: tuple[MatrixColumn, ...], weight:
             batch = next(self.batches, None)
             if batch is None:
                 return False
-            input_data(**_labelled(batch, columns, weight))
+            input_data(**given.rows(batch))
             return True
 
     return BatchSource()
 
 
-def _floats(examples: Examples, columns: tuple[MatrixColumn, ...], weight: float, threads: int) -> "xgboost.DMatrix":
+def _floats(examples: Examples, given: _Given, threads: int) -> "xgboost.DMatrix":
     """All rows at once, as floats."""
     import xgboost
 
-    batches = [_labelled(batch, columns, weight) for batch in examples.batches()]
+    batches = [given.rows(batch) for batch in examples.batches()]
     whole = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-    return xgboost.DMatrix(whole["data"], label=whole["label"], weight=whole["weight"], missing=np.nan, nthread=threads)
-
-
-def _labelled(batch: pa.RecordBatch, columns: tuple[MatrixColumn, ...], weight: float) -> dict[str, np.ndarray]:
-    label = batch.column(LABEL).to_numpy(zero_copy_only=False)
-    # Weights rather than scale_pos_weight: early stopping then judges by the same weights.
-    weights = np.where(label == 1, np.float32(weight), np.float32(1))
-    return {"data": matrix(batch, columns), "label": label, "weight": weights}
+    return xgboost.DMatrix(**whole, missing=np.nan, nthread=threads)
 
 
 def _reporter(progress: Progress, observe: Observe | None, rounds: int) -> "xgboost.callback.TrainingCallback":
@@ -259,7 +305,8 @@ def _reporter(progress: Progress, observe: Observe | None, rounds: int) -> "xgbo
             if epoch % ROUNDS_PER_REPORT == 0:
                 progress("training", epoch / rounds)
             if observe is not None:
-                observe(epoch, evals_log["validate"]["logloss"][-1])
+                [losses] = evals_log["validate"].values()
+                observe(epoch, losses[-1])
             return False
 
     return Reporter()

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ibis_features import ConfigError, Examples, ExamplesError
-from models_ml.evaluation import METRICS
 from models_ml.fitting import fit_spec
 from models_ml.judging import scored
-from models_ml.search_space import LOWER_IS_BETTER, Space, Tune, search_space
+from models_ml.kinds import LOWER_IS_BETTER
+from models_ml.search_space import Space, Tune, search_space
 from models_ml.spec import PredictionSpec
 from models_ml.trainer import GivenUpError, Progress, trainer
 
@@ -118,11 +118,11 @@ def _run(
             observe=observe,
         )
         labels, scores = scored(fitted, parts["validate"])
-        value, state = METRICS[spec.tune.metric](labels, scores), COMPLETE
+        value, state = spec.of_kind.value(spec.tune.metric, labels, scores), COMPLETE
         if np.isnan(value):
             raise ExamplesError(
                 f"tune metric {spec.tune.metric} is not defined on the validation rows, whose labels are all alike; "
-                "take log_loss, or more validate_snapshots"
+                "take another metric, or more validate_snapshots"
             )
     except GivenUpError:
         pass

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ibis_features import Examples, Split
-from models_ml.evaluation import Metric, difference_interval, evaluate
-from models_ml.judging import DECIDING, entity_codes, scored
+from models_ml.bootstrap import Metric, with_difference, with_intervals
+from models_ml.judging import SHORT, entity_codes, scored
 from models_ml.spec import PredictionSpec
 from models_ml.thresholds import choose_threshold, parse_threshold
 from models_ml.trainer import FittedModel
@@ -58,26 +58,31 @@ def start_from(before: Mapping[str, Sequence[str]], split: Split, *, horizon_day
 
 
 def better_of(warm: FittedModel, full: FittedModel, spec: PredictionSpec, parts: Mapping[str, Examples]) -> Compared:
-    """The warm model, unless the 95% interval of its test AUC less that of the full one lies below 0.
+    """The warm model, unless the 95% interval of its deciding metric less that of the full one lies below 0.
 
-    Both score the same resampled entities of the test rows. Where no AUC is defined there, the full one.
+    Both score the same resampled entities of the test rows. Where the metric is not defined there, the full one.
     """
+    kind = spec.of_kind
     test = parts["test"]
     (labels, of_warm), (_, of_full) = (scored(fitted, test) for fitted in (warm, full))
     entities = entity_codes(test)
-    less = difference_interval(DECIDING, labels, of_warm, of_full, entities=entities, seed=spec.seed)
+    by_warm, by_full = (kind.measures(labels, scores) for scores in (of_warm, of_full))
+    less = with_difference(kind.deciding, by_warm, by_full, len(labels), entities=entities, seed=spec.seed)
     is_warm = less.upper >= 0
     other, name = (full, FULL) if is_warm else (warm, WARM)
-    rule, snapshots = parse_threshold(spec.threshold), parts["validate"].snapshot_count()
-    threshold = choose_threshold(rule, *scored(other, parts["validate"]), snapshots=snapshots)
-    found = evaluate(labels, of_full if is_warm else of_warm, entities=entities, seed=spec.seed, threshold=threshold)
+    threshold = None
+    if kind.has_threshold:
+        rule, snapshots = parse_threshold(spec.threshold), parts["validate"].snapshot_count()
+        threshold = choose_threshold(rule, *scored(other, parts["validate"]), snapshots=snapshots)
+    by_other = kind.measures(labels, of_full if is_warm else of_warm, threshold=threshold)
+    found = with_intervals(by_other, len(labels), entities=entities, seed=spec.seed)
     own = less if is_warm else replace(less, value=-less.value, lower=-less.upper, upper=-less.lower)
     metrics = [("test", name, metric) for metric in found]
     return Compared(
         warm if is_warm else full,
         (*metrics, ("test", LESS + name, own)),
-        f"its test AUC less that of a full retrain is {less.value:+.3f} [{less.lower:+.3f}, {less.upper:+.3f}], so the "
-        f"{'warm start' if is_warm else 'full retrain'} is taken",
+        f"its test {SHORT.get(less.name, less.name)} less that of a full retrain is {less.value:+.3f} "
+        f"[{less.lower:+.3f}, {less.upper:+.3f}], so the {'warm start' if is_warm else 'full retrain'} is taken",
     )
 
 

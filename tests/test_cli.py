@@ -328,10 +328,10 @@ def test_predictions_lists_what_is_trained() -> None:
     rows = json.loads(call("predictions", "--format", "json").stdout)
     assert [row["prediction"] for row in rows] == sorted(row["prediction"] for row in rows)
     [found] = [row for row in rows if row["prediction"] == "purchase_30d"]
-    assert found["roc_auc_lower"] <= found["roc_auc"] <= found["roc_auc_upper"]
+    assert found["test_lower"] <= found["test_value"] <= found["test_upper"]
     assert found["train_from"] <= found["train_to"] < found["validate_from"]
     assert found["validate_to"] < found["test_from"] <= found["test_to"] < found["scored_as_of"]
-    assert found["base_rate_roc_auc"] == 0.5
+    assert found["base_rate_value"] == 0.5
     assert found["scored_rows"] > 0
     assert "purchase_30d" in call("predictions").stdout
     assert call("predictions", "--format", "csv").stdout.startswith("prediction,version,model,")

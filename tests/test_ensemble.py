@@ -15,10 +15,10 @@ from foretable.cli import main
 from ibis_features import ArtifactError, ConfigError, Examples, connect_backend, read_examples, read_schema
 from models_ml import fitting
 from models_ml.artifact import pack, read_manifest, unpack
-from models_ml.calibration import uncalibrated
 from models_ml.ensemble import PART, EnsembleModel, load_ensemble
 from models_ml.judging import scored
 from models_ml.registry import read_artifact
+from models_ml.score_map import unmapped
 from models_ml.spec import WAYS, parse_spec
 from models_ml.splitting import fold_of, split_examples
 from models_ml.trainer import FittedModel, families
@@ -39,7 +39,7 @@ def parts_of_fixed(con: duckdb.DuckDBPyConnection) -> dict[str, Examples]:
 
 def model_of(con: duckdb.DuckDBPyConnection, version: int = 1) -> Any:
     """A version's own model, without its calibration."""
-    return uncalibrated(unpack(read_artifact(con, "test", version)))
+    return unmapped(unpack(read_artifact(con, "test", version)))
 
 
 def member_scores(con: duckdb.DuckDBPyConnection, part: str, **config: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from ibis_features import Examples, ExamplesError, read_examples, read_schema
-from models_ml.baselines import base_rate_scores, regression_scores, single_feature_scores
+from models_ml.baselines import constant_scores, regression_scores, single_feature_scores
 from models_ml.evaluation import METRICS, difference_interval, evaluate, roc_auc
 from models_ml.leaks import leak_suspects
 from models_ml.logistic import RIDGE
@@ -124,7 +124,7 @@ def test_scores_that_are_not_numbers_are_refused() -> None:
 
 
 def test_the_base_rate_is_the_same_for_every_row() -> None:
-    assert base_rate_scores(np.array([1, 0, 0, 0]), 3).tolist() == [0.25, 0.25, 0.25]
+    assert constant_scores(np.array([1, 0, 0, 0]), 3).tolist() == [0.25, 0.25, 0.25]
 
 
 def test_one_feature_alone_scores_in_the_direction_that_training_rows_show() -> None:

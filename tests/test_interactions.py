@@ -12,7 +12,6 @@ import udfs
 from ibis_features import ArtifactError, Examples, FeatureSchema, read_examples, read_schema
 from ibis_features.warehouse import connect_backend
 from models_ml.artifact import pack, unpack
-from models_ml.calibration import uncalibrated
 from models_ml.interactions import (
     CrossedModel,
     Interaction,
@@ -23,6 +22,7 @@ from models_ml.interactions import (
     with_interactions,
 )
 from models_ml.registry import read_artifact
+from models_ml.score_map import unmapped
 from tests.predicting import last_run, predict
 from tests.test_compiling_trees import COLUMNS, FEATURES, batch_of, model_of, schema_of, scores
 from udfs.compiling import compile_sql
@@ -67,7 +67,7 @@ def con(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
 
 
 def model_in(con: duckdb.DuckDBPyConnection, version: int = 1) -> Any:
-    return uncalibrated(unpack(read_artifact(con, "test", version)))
+    return unmapped(unpack(read_artifact(con, "test", version)))
 
 
 def found(con: duckdb.DuckDBPyConnection, version: int = 1) -> list[tuple[str, str, float | None]]:

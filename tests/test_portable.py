@@ -22,7 +22,7 @@ from foretable.cli import main
 from foretable.compile import DIALECTS as NAMES
 from ibis_features import ArtifactError, ConfigError, Feature, FeatureSchema
 from models_ml.artifact import unpack
-from models_ml.calibration import CalibratedModel, Calibration, uncalibrated
+from models_ml.calibration import CalibratedModel, Calibration
 from models_ml.encoding import MatrixColumn, empty_batch
 from models_ml.ensemble import Combination, EnsembleModel
 from models_ml.inputs import CategoryInput, InputEncoding, NumberInput
@@ -31,6 +31,7 @@ from models_ml.linear import LogisticModel
 from models_ml.mlp import DEFAULT_PARAMS, build
 from models_ml.network import NetworkModel
 from models_ml.registry import active_model, read_artifact
+from models_ml.score_map import unmapped
 from models_ml.trainer import FittedModel
 from models_ml.trees import TreesModel
 from tests.conftest import ROOT
@@ -90,7 +91,7 @@ def models(built: Path) -> dict[str, FittedModel]:
         assert active is not None
         whole = unpack(read_artifact(con, "test", active.version))
     assert isinstance(whole, CalibratedModel)
-    ensemble = uncalibrated(whole)
+    ensemble = unmapped(whole)
     assert isinstance(ensemble, EnsembleModel)
     trees, network = ensemble.members["xgboost"], ensemble.members["mlp"]
     vote = Combination("vote", (0.5, 0.5), thresholds=(0.45, 0.55))
@@ -399,7 +400,7 @@ def test_the_text_for_an_engine_out_of_reach_is_as_it_was_looked_at(dialect: str
 
 
 def test_what_cannot_be_said_is_refused_with_another_way() -> None:
-    recurrent = uncalibrated(by_hand()).members["mlp"]
+    recurrent = unmapped(by_hand()).members["mlp"]
     recurrent.family = "lstm"
     with pytest.raises(ArtifactError, match=r"'lstm' cannot be said as a plain SELECT.* pred__<name>, to the other"):
         compile_select(recurrent, "postgres", relation="features")

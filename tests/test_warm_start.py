@@ -11,9 +11,9 @@ import udfs
 from ibis_features import Examples, Split
 from models_ml import fitting
 from models_ml.artifact import unpack
-from models_ml.calibration import uncalibrated
 from models_ml.judging import scored
 from models_ml.registry import read_artifact
+from models_ml.score_map import unmapped
 from models_ml.trainer import FittedModel
 from models_ml.warm_start import start_from
 from tests.predicting import last_run, predict, version_count
@@ -43,7 +43,7 @@ def grow(con: duckdb.DuckDBPyConnection, labelled: int, *, is_inverted: bool = F
 
 
 def model_of(con: duckdb.DuckDBPyConnection, version: int) -> Any:
-    return uncalibrated(unpack(read_artifact(con, "test", version)))
+    return unmapped(unpack(read_artifact(con, "test", version)))
 
 
 def aucs(con: duckdb.DuckDBPyConnection, version: int) -> dict[str, tuple[float, float, float]]:

@@ -4,8 +4,8 @@ import duckdb
 
 from ibis_features import ArtifactError, NotFoundError
 from models_ml.artifact import unpack
-from models_ml.calibration import uncalibrated
 from models_ml.registry import active_model, read_artifact, trained_version
+from models_ml.score_map import unmapped
 from udfs.compiling import agreeing_rows, check_probes, compiled
 from udfs.leak_tests import on_cursor
 
@@ -27,7 +27,7 @@ def disagreements(con: duckdb.DuckDBPyConnection, *, prediction: str, rows: int)
     if active is None:
         raise NotFoundError(f"no version of '{prediction}' serves; build it first")
     model = unpack(read_artifact(con, prediction, active.version), expected_sha256=active.sha256)
-    found = compiled(uncalibrated(model))
+    found = compiled(unmapped(model))
     examples = trained_version(con, prediction, active.version).examples
     try:
         check_probes(con, prediction, model, found)

@@ -20,7 +20,7 @@ from ibis_features import (
     read_schema,
 )
 from ibis_features.examples import LABEL
-from models_ml.baselines import base_rate_scores
+from models_ml.baselines import constant_scores
 from models_ml.evaluation import difference_interval
 from models_ml.fitting import fit_spec
 from models_ml.judging import entity_codes, scored
@@ -137,7 +137,7 @@ def label_shuffle(
         "roc_auc",
         truths,
         scores,
-        base_rate_scores(truths, len(truths)),
+        constant_scores(truths, len(truths)),
         entities=entity_codes(parts["test"]),
         seed=seed,
         resamples=SHUFFLE_RESAMPLES,

@@ -12,7 +12,7 @@ import duckdb
 from ibis_features import ConfigError, Examples, NotFoundError, connect_backend, read_examples
 from models_ml import registry
 from models_ml.artifact import unpack
-from models_ml.evaluation import THRESHOLD, difference_interval, evaluate
+from models_ml.bootstrap import with_difference, with_intervals
 from models_ml.judging import entity_codes, scored
 from models_ml.registry import (
     PredictionRun,
@@ -22,6 +22,7 @@ from models_ml.registry import (
     add_run,
     last_reasons,
     read_artifact,
+    registered_kind,
     status_of,
     threshold_of,
     trained_version,
@@ -36,7 +37,6 @@ from udfs.serving import Scoring, exists, newest_snapshot, now, publish_sql, wri
 from udfs.transactions import transaction
 from udfs.watching import write_drift
 
-COMPARED = "roc_auc"
 SEED = 7
 
 
@@ -137,8 +137,9 @@ def retire(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> Non
 def compare(con: duckdb.DuckDBPyConnection, prediction: str, one: int, other: int) -> list[dict[str, Any]]:
     """Two versions on the newest labelled snapshot that neither trained on nor chose its settings by.
 
-    A row a metric: its value for each, and for the AUC the difference with its 95% interval, from the same resampled
-    entities. Raises ConfigError where every labelled snapshot was seen by one of them.
+    A row a metric: its value for each, and for the deciding one, of truth values the AUC, the difference with its 95%
+    interval, from the same resampled entities. Raises ConfigError where every labelled snapshot was seen by one of
+    them.
     """
     versions = [trained_version(con, prediction, version) for version in (one, other)]
     rows = read_examples(connect_backend(con), examples_of(con, prediction, versions[0]), versions[0].schema)
@@ -150,19 +151,22 @@ def compare(con: duckdb.DuckDBPyConnection, prediction: str, one: int, other: in
         labels, values = scored(fitted, Examples(part.table, version.schema))
         scores.append(values)
     entities = entity_codes(part)
-    measured = [
-        evaluate(labels, values, entities=entities, seed=SEED, threshold=_threshold(con, prediction, version))
+    kind = registered_kind(con, prediction, one)
+    measures = [
+        kind.measures(labels, values, threshold=threshold_of(con, prediction, version.version)[1])
         for values, version in zip(scores, versions, strict=True)
     ]
-    above = difference_interval(COMPARED, labels, *scores, entities=entities, seed=SEED)
+    measured = [with_intervals(by_one, len(labels), seed=SEED, resamples=0) for by_one in measures]
+    first_measures, second_measures = measures
+    above = with_difference(kind.deciding, first_measures, second_measures, len(labels), entities=entities, seed=SEED)
     return [
         {
             "metric": first.name,
             f"version {one}": first.value,
             f"version {other}": second.value,
             "difference": first.value - second.value,
-            "lower": above.lower if first.name == COMPARED else None,
-            "upper": above.upper if first.name == COMPARED else None,
+            "lower": above.lower if first.name == kind.deciding else None,
+            "upper": above.upper if first.name == kind.deciding else None,
             "as_of": newest,
             "rows": first.rows,
         }
@@ -204,8 +208,3 @@ def _newest_unseen(prediction: str, rows: Examples, versions: Sequence[Registere
     if not unseen:
         raise ConfigError(f"no labelled snapshot of '{prediction}' is new to both versions; wait for the next labels")
     return max(unseen)
-
-
-def _threshold(con: duckdb.DuckDBPyConnection, prediction: str, version: RegisteredVersion) -> float:
-    _, threshold = threshold_of(con, prediction, version.version)
-    return THRESHOLD if threshold is None else threshold

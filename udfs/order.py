@@ -5,9 +5,9 @@ from datetime import datetime
 
 import duckdb
 
-from ibis_features import Examples, check_keys, check_labels, connect_backend, read_examples, read_schema
+from ibis_features import Examples, check_keys, connect_backend, read_examples, read_schema
 from models_ml.interactions import check_interactions
-from models_ml.judging import check_slices, rfm_columns
+from models_ml.judging import check_slices, last_value_column, rfm_columns
 from models_ml.registry import ActiveModel, active_model, threshold_of, version_trained_on
 from models_ml.spec import PredictionSpec, parse_spec
 from models_ml.trainer import merged_params
@@ -64,10 +64,11 @@ def understand(con: duckdb.DuckDBPyConnection, request: Request) -> Order:
     schema = read_schema(con, request.building, entity=spec.entity, label=spec.label, as_of=spec.as_of, exclude=exclude)
     examples = read_examples(connect_backend(con), request.building, schema)
     check_keys(examples)
-    check_labels(examples)
+    spec.of_kind.check_labels(examples)
     check_slices(examples, spec)
     check_interactions(examples, spec.interactions)
     rfm_columns(schema, spec)
+    last_value_column(schema, spec)
     return Order(spec, examples, newest_snapshot(con, request.building, spec.as_of))
 
 

@@ -8,9 +8,10 @@ import duckdb
 
 from ibis_features import ConfigError, Examples
 from ibis_features.catalog import descriptions_of, read_manifest
-from models_ml.calibration import calibration_of
+from models_ml.links import Link
 from models_ml.reasons import check_reasons
-from models_ml.registry import threshold_of
+from models_ml.registry import registered_kind, threshold_of
+from models_ml.score_map import score_map_of
 from models_ml.spec import PredictionSpec
 from models_ml.thresholds import Capacity, parse_threshold
 from models_ml.trainer import FittedModel
@@ -85,13 +86,15 @@ def score_rows(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedM
         f"select {entity} as entity_id, null::float as score, null::float as raw_score, {as_of} as as_of{listed} "
         f"from {scoring.examples} limit 0"
     )
-    # The model runs once for each row: both scores are made of its log-odds.
+    score_map = score_map_of(fitted)
+    raw_map = score_map if isinstance(score_map, Link) else None
+    # The model runs once for each row: both scores are made of its margin.
     insert = f"""
         insert into {SCORED} by name
         select
             {KEY} as entity_id,
-            {score_sql(calibration_of(fitted), "margin")} as score,
-            {score_sql(None, "margin")} as raw_score,
+            {score_sql(score_map, "margin")} as score,
+            {score_sql(raw_map, "margin")} as raw_score,
             timestamp '{scoring.newest}' as as_of
             {", reasons" if scoring.reasons else ""}
     """
@@ -115,12 +118,15 @@ def _answers(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedMod
 
 def _write_target(con: duckdb.DuckDBPyConnection, scoring: Scoring, rows: int) -> None:
     listed = ", reasons" if scoring.reasons else ""
+    kind = registered_kind(con, scoring.prediction, scoring.version)
+    direction = "asc" if kind.is_lowest_first else "desc"
+    predicted = f"{_predicted_label(con, scoring, rows)} as predicted_label," if kind.has_threshold else ""
     con.execute(f"drop table if exists {scoring.target}")
     con.execute(
         f"""
         create table {scoring.target} as
         with ranked as (
-            select *, row_number() over (order by score desc, entity_id)::integer as score_rank
+            select *, row_number() over (order by score {direction}, entity_id)::integer as score_rank
             from {SCORED}
         )
 
@@ -130,7 +136,7 @@ def _write_target(con: duckdb.DuckDBPyConnection, scoring: Scoring, rows: int) -
             score,
             score_rank,
             ntile(10) over (order by score_rank)::integer as score_decile,
-            {_predicted_label(con, scoring, rows)} as predicted_label,
+            {predicted}
             as_of as {identifier(scoring.as_of)},
             timestamp '{scoring.run_at}' as scored_at
             {listed}

@@ -9,7 +9,6 @@ import duckdb
 
 from ibis_features import Examples, Split
 from models_ml.artifact import pack, unpack
-from models_ml.calibration import uncalibrated
 from models_ml.fitting import fit_spec
 from models_ml.importance import importances
 from models_ml.interaction_search import named_interactions
@@ -17,6 +16,7 @@ from models_ml.interactions import interactions_of
 from models_ml.judging import RFM, judge, rfm_columns
 from models_ml.leaks import refuse_leaks
 from models_ml.registry import ActiveModel, TrainedVersion, read_artifact
+from models_ml.score_map import unmapped
 from models_ml.selection import select_features
 from models_ml.spec import PredictionSpec
 from models_ml.splitting import split_examples
@@ -45,7 +45,7 @@ def train(
     started = time.monotonic()
     split, parts = split_examples(examples, spec)
     if spec.leak_check:
-        refuse_leaks(parts["train"])
+        refuse_leaks(parts["train"], spec.of_kind)
     kept, selection = select_features(spec, parts, progress=progress)
     pairs = named_interactions(spec, kept["train"], kept["validate"], progress=progress)
     with_pairs = replace(spec, interactions=pairs)
@@ -71,7 +71,7 @@ def train(
         train_seconds=time.monotonic() - started,
         artifact=pack(spec.model, fitted),
         judgement=judgement,
-        importances=importances(fitted, kept["test"], seed=spec.seed),
+        importances=importances(fitted, kept["test"], spec.of_kind, seed=spec.seed),
         base_log_odds=fitted.base_log_odds if fitted.tells_contributions else None,
         target=request.local(request.target),
         examples=request.local(request.examples),
@@ -105,7 +105,7 @@ def _fitted(
         parts["validate"],
         params=params,
         progress=lambda step, share: progress(f"warm start: {step}", share),
-        start=uncalibrated(unpack(blob, expected_sha256=active.sha256)),
+        start=unmapped(unpack(blob, expected_sha256=active.sha256)),
     )
     compared = better_of(warm, full, spec, parts)
     return replace(compared, words=f"{in_words(active.version, start)}: {compared.words}")

@@ -8,8 +8,8 @@ import duckdb
 
 from ibis_features import Examples, FeatureSchema
 from models_ml.artifact import unpack
+from models_ml.bootstrap import with_intervals
 from models_ml.drift import Drift, feature_drift, score_drift
-from models_ml.evaluation import THRESHOLD, evaluate
 from models_ml.interactions import interactions_of, with_interactions
 from models_ml.registry import (
     ActiveModel,
@@ -17,6 +17,7 @@ from models_ml.registry import (
     add_realised,
     decay_of,
     read_artifact,
+    registered_kind,
     threshold_of,
     trained_version,
 )
@@ -45,7 +46,10 @@ class Watch:
         return found.psi if found else None
 
     def decay(self) -> float | None:
-        """How much AUC the version has lost since its test; None as long as no outcome is known."""
+        """How much of its deciding metric, of truth values the AUC, the version has lost since its test.
+
+        None as long as no outcome is known.
+        """
         return decay_of(self.con, self.active.prediction, self.active.version)
 
 
@@ -92,7 +96,7 @@ def write_realised(
             group by log.version, log.entity_id, log.as_of
         )
 
-        select logged.version, logged.entity_id, logged.as_of, logged.score, examples.{label}::integer as label
+        select logged.version, logged.entity_id, logged.as_of, logged.score, examples.{label}::double as label
         from logged
         inner join {examples} as examples
             on logged.entity_id = examples.{entity}::varchar and logged.as_of = examples.{as_of}
@@ -124,8 +128,9 @@ def write_realised(
         *(rows[name] for name in ("version", "as_of", "labels", "scores")), strict=True
     ):
         _, threshold = threshold_of(con, prediction, int(version))
-        reached = THRESHOLD if threshold is None else threshold
-        found = evaluate(labels, scores, seed=SEED, resamples=0, threshold=reached)
+        kind = registered_kind(con, prediction, int(version))
+        measures = kind.measures(labels, scores, threshold=threshold)
+        found = with_intervals(measures, len(labels), seed=SEED, resamples=0)
         add_realised(con, prediction, int(version), day.astype("datetime64[us]").item(), found, at)
     return len(rows["version"])
 

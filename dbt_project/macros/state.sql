@@ -74,7 +74,8 @@
     );
     {%- for column, type in {
         'definition': 'varchar', 'target': 'varchar', 'examples': 'varchar', 'retired_at': 'timestamp',
-        'params': 'json', 'base_log_odds': 'double', 'threshold': 'double', 'shadow_since': 'timestamp'
+        'params': 'json', 'base_log_odds': 'double', 'threshold': 'double', 'shadow_since': 'timestamp',
+        'deciding_metric': "varchar default 'roc_auc'"
     }.items() %}
     alter table foretable.models add column if not exists {{ column }} {{ type }};
     {%- endfor %}
@@ -264,6 +265,9 @@
         mean_score double,
         roc_auc double
     );
+    {%- for column, type in {'metric': 'varchar', 'metric_value': 'double'}.items() %}
+    alter table foretable.slices add column if not exists {{ column }} {{ type }};
+    {%- endfor %}
 
     create table if not exists foretable.prediction_log (
         run_id varchar not null,
@@ -314,17 +318,24 @@
     select
         realised.prediction,
         realised.version,
-        metrics.value as test_roc_auc,
-        realised.value as realised_roc_auc,
-        metrics.value - realised.value as roc_auc_lost,
+        realised.metric,
+        metrics.value as test_value,
+        realised.value as realised_value,
+        metrics.value - realised.value as value_lost,
         realised.as_of,
         realised.realised_at
     from foretable.realised as realised
+    inner join foretable.models as models
+        on
+            realised.prediction = models.prediction
+            and realised.version = models.version
+            and realised.metric = models.deciding_metric
     inner join foretable.metrics as metrics
-        on realised.prediction = metrics.prediction and realised.version = metrics.version
-    where
-        realised.metric = 'roc_auc' and metrics.metric = 'roc_auc' and metrics.split = 'test'
-        and metrics.scored_by = 'model' and not isnan(realised.value);
+        on
+            realised.prediction = metrics.prediction
+            and realised.version = metrics.version
+            and realised.metric = metrics.metric
+    where metrics.split = 'test' and metrics.scored_by = 'model' and not isnan(realised.value);
 
     create table if not exists foretable.runs (
         run_id varchar not null,

@@ -1,5 +1,5 @@
 """Before a file takes the old one's place, its macros are called through a connection of its own and must say what the
-tables of scores say: trees to the last bit, other models to 1e-5.
+tables of scores say: trees to the last bit, other models to 1e-5, or that share of a score above 1.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ def _forms(one: Serving) -> dict[tuple[str, bool], str]:
 
 def _compare(con: duckdb.DuckDBPyConnection, one: Serving, form: str, computed: str) -> int:
     is_exact = one.model in EXACT_MODELS
-    near = "computed.score = published.score" if is_exact else f"abs(computed.score - published.score) <= {TOLERANCE}"
+    size = f"greatest(1, abs(published.score), (select median(abs(score)) from {one.scores.sql}))"
+    distance = "abs(computed.score - published.score)"
+    near = "computed.score = published.score" if is_exact else f"{distance} <= {TOLERANCE} * {size}"
     found = con.execute(
         f"""
         with computed as ({computed}),

@@ -85,7 +85,9 @@ class Score(BaseModel):
     score: float | None
     score_rank: int | None
     score_decile: int | None
-    predicted_label: bool | None
+    predicted_label: bool | None = Field(
+        None, description="Whether the threshold is reached; null where labels are numbers."
+    )
     as_of: str | None
     scored_at: str | None
 

@@ -1,17 +1,21 @@
-"""A score as a SQL expression over a model's log-odds, with the bits that `CalibratedModel.predict` gives."""
+"""A score as a SQL expression over a model's margin, with the bits that its score map gives."""
 
 from models_ml.calibration import MOST_LOG_ODDS, Calibration
+from models_ml.links import IDENTITY, MOST_LOG, Link
+from models_ml.score_map import ScoreMap
 
 
-def score_sql(calibration: Calibration | None, margin: str, *, own: str = "_piece") -> str:
-    """The probability as FLOAT; `margin` is the name of a FLOAT column with the model's own log-odds.
+def score_sql(score_map: ScoreMap | None, margin: str, *, own: str = "_piece") -> str:
+    """The score as FLOAT; `margin` is the name of a FLOAT column with the model's own margin.
 
-    Without a calibration it is the model's own probability. `own` is a name that nothing else in the query has.
+    Without a map it is the model's own probability. `own` is a name that nothing else in the query has.
     """
+    if isinstance(score_map, Link):
+        return margin if score_map == IDENTITY else f"exp(least({margin}::DOUBLE, {double(MOST_LOG)}))::FLOAT"
     log_odds = f"{margin}::DOUBLE"
-    if calibration is not None:
+    if isinstance(score_map, Calibration):
         most = double(MOST_LOG_ODDS)
-        log_odds = f"least(greatest({_log_odds(calibration, log_odds, own)}, -{most}), {most})"
+        log_odds = f"least(greatest({_log_odds(score_map, log_odds, own)}, -{most}), {most})"
     return f"(1 / (1 + exp(-({log_odds}))))::FLOAT"
 
 

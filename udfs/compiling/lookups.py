@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import duckdb
 
 from ibis_features import ConfigError, FeatureSchema
+from models_ml.kinds import kind_of
 from models_ml.registry import ActiveModel, active_model
 from udfs.compiling.scope import Names
 from udfs.compiling.store import FUNCTIONS, SCHEMA, create_schemas, function, function_names
@@ -171,13 +172,13 @@ def _is_macro(con: duckdb.DuckDBPyConnection, name: str) -> bool:
 
 
 def _label_of(con: duckdb.DuckDBPyConnection, model: ActiveModel) -> str:
-    """What a score is the probability of, in words."""
+    """What a score is, in words."""
     row = con.execute(
-        "select label, horizon_days from foretable.models where prediction = ? and version = ?",
+        "select kind, label, horizon_days from foretable.models where prediction = ? and version = ?",
         [model.prediction, model.version],
     ).fetchone()
     assert row is not None
-    return f"the probability that {row[0]} is true within {row[1]} days"
+    return kind_of(row[0], row[2]).score_words(row[1], row[2])
 
 
 def _listed(

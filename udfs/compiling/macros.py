@@ -8,7 +8,7 @@ import ibis
 import pyarrow as pa
 
 from ibis_features import ArtifactError, Examples, FeatureSchema
-from models_ml.calibration import Calibration, calibration_of, uncalibrated
+from models_ml.score_map import ScoreMap, score_map_of, unmapped
 from models_ml.trainer import FittedModel
 from udfs.compiling.calibration import score_sql
 from udfs.compiling.families import compiled
@@ -53,7 +53,7 @@ def compile_sql(
     """
     check_names(model.schema)
     try:
-        found = compiled(uncalibrated(model))
+        found = compiled(unmapped(model))
     except UncompiledError as error:
         raise UncompiledError(
             f"refused to publish {SCHEMA}.{prediction}: {error}; its scores can be looked up by "
@@ -63,7 +63,7 @@ def compile_sql(
         create_schemas(con)
         drop_model_tables(con, prediction)
         mark = write_model_tables(con, prediction, found.all_tables)
-        _create_macros(con, _Macro(prediction, model.schema, found, calibration_of(model), mark))
+        _create_macros(con, _Macro(prediction, model.schema, found, score_map_of(model), mark))
         try:
             check_probes(con, prediction, model, found)
             if sample is not None:
@@ -113,7 +113,7 @@ class _Macro:
     prediction: str
     schema: FeatureSchema
     compiled: Compiled
-    calibration: Calibration | None
+    score_map: ScoreMap | None
     mark: str
 
     @cached_property
@@ -123,7 +123,7 @@ class _Macro:
     def score(self, expressions: list[str], source: str) -> str:
         """The score as a scalar subquery over the features as SQL; `source` is the FROM that they stand above."""
         margin = self.own("margin")
-        score = score_sql(self.calibration, f"{margin}.margin", own=self.own("piece"))
+        score = score_sql(self.score_map, f"{margin}.margin", own=self.own("piece"))
         return f"(select {score} from ({self.compiled.margin(self._scope(expressions, source, 'margin'))}) as {margin})"
 
     def explanation(self, explained: Explained, expressions: list[str], source: str) -> str:

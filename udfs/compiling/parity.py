@@ -30,8 +30,8 @@ def agreeing_rows(
 
     found: the model as it was compiled. by_columns: call the macro with one argument a feature in place of a row.
 
-    Raises ArtifactError where any score differs (in any bit for trees, by more than 1e-5 for networks and ensembles),
-    with the values of such a row.
+    Raises ArtifactError where any score differs, with the values of such a row: in any bit for trees, by more than 1e-5
+    for networks and ensembles, of scores that are no probabilities by that share of their size or of the middle one's.
     """
     features, row = model.schema.features, _row_of(model)
     named = ", ".join(f"{identifier(f.name)} := {row}.{identifier(f.name)}" for f in features)
@@ -46,7 +46,8 @@ def agreeing_rows(
     batch = feature_batch(table.columns[1:], empty_batch(model.schema).schema)
     scores, expected = table.column(0).to_numpy().astype(np.float32), model.predict(batch)
     if found.tolerance:
-        is_other = ~(np.abs(scores - expected) <= found.tolerance)
+        sizes = np.abs(expected)
+        is_other = ~(np.abs(scores - expected) <= found.tolerance * np.maximum(1, np.maximum(sizes, np.median(sizes))))
     else:
         is_other = scores.view(np.uint32) != expected.view(np.uint32)
     if found.is_settled is not None:

@@ -8,6 +8,7 @@ value is missing, for nodes that then go right, the other -inf, for nodes that t
 """
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,8 +20,18 @@ from models_ml.encoding import empty_batch, matrix
 from models_ml.trees import TreesModel
 
 PROBES = 1_024
+STARTS: Mapping[str, Callable[[np.float32], np.float32]] = {
+    "binary:logistic": lambda score: -np.log(np.float32(1) / score - np.float32(1)),
+    "reg:squarederror": lambda score: score,
+    "reg:tweedie": np.log,
+    "survival:aft": np.log,
+}
+"""The objectives that are known, and what XGBoost makes of base_score in float32 before it adds the leaves.
+
+The logit in float64 would be far off near 0.5, where the subtraction cancels.
+"""
 ULPS = 16
-"""How far from logit(base_score) the float32 that XGBoost starts its sums from is looked for."""
+"""How far from there the float32 that XGBoost starts its sums from is looked for."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +88,10 @@ def _read_trees(model: TreesModel) -> list[dict[str, Any]]:
     """XGBoost's own JSON: https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html"""
     learner = json.loads(model.booster.save_raw("json"))["learner"]
     booster, objective = learner["gradient_booster"], learner["objective"]["name"]
-    if booster["name"] != "gbtree" or objective != "binary:logistic":
+    if booster["name"] != "gbtree" or objective not in STARTS:
         raise ArtifactError(
-            f"refused to publish: the macro knows gbtree with binary:logistic, not {booster['name']} with {objective}"
+            f"refused to publish: the macro knows gbtree with {', '.join(STARTS)}, not {booster['name']} with "
+            f"{objective}"
         )
     trees = booster["model"]["trees"]
     if not trees or any(any(tree["split_type"]) for tree in trees):
@@ -132,13 +144,10 @@ def _leaves(nodes: TreeNodes, values: np.ndarray) -> np.ndarray:
 
 
 def _base_margin(model: TreesModel, leaves: np.ndarray, expected: np.ndarray) -> np.float32:
-    """The float32 that sums start from: XGBoost takes the logit of base_score in float32, as -log(1 / p - 1).
-
-    The same formula in float64 would be far off near p = 0.5, where the subtraction cancels.
-    """
-    config = json.loads(model.booster.save_config())["learner"]["learner_model_param"]["base_score"]
-    base_score = np.float32(config.strip("[]"))
-    guess = -np.log(np.float32(1) / base_score - np.float32(1))
+    """The float32 that sums start from, see STARTS."""
+    learner = json.loads(model.booster.save_config())["learner"]
+    base_score = np.float32(learner["learner_model_param"]["base_score"].strip("[]"))
+    guess = np.float32(STARTS[learner["objective"]["name"]](base_score))
     candidates, up, down = [guess], guess, guess
     for _ in range(ULPS):
         up, down = np.nextafter(up, np.float32(np.inf)), np.nextafter(down, np.float32(-np.inf))

@@ -10,7 +10,9 @@ from models_ml.calibration import LEAST_LOG_ODDS, MOST_LOG_ODDS, CalibratedModel
 from models_ml.ensemble import EnsembleModel, vote_log_odds
 from models_ml.interactions import CrossedModel
 from models_ml.linear import LogisticModel
+from models_ml.links import IDENTITY, MOST_LOG, Link
 from models_ml.network import NetworkModel
+from models_ml.score_map import score_map_of, unmapped
 from models_ml.trainer import FittedModel
 from models_ml.trees import TreesModel
 from udfs.portable import logistic, network, trees
@@ -20,12 +22,24 @@ from udfs.portable.trees import split_value
 
 
 def score(fitted: FittedModel, dialect: Dialect) -> Formula:
-    """The probability as a double, which rounds to the float32 that `predict` gives, as near as the margin is."""
+    """The score as a double, which rounds to the float32 that `predict` gives, as near as the margin is."""
+    if isinstance(score_map_of(fitted), Link):
+        return _linked(margin_of(unmapped(fitted), dialect), score_map_of(fitted) == IDENTITY, dialect)
     if isinstance(fitted, CalibratedModel):
         margin = margin_of(fitted.model, dialect)
         own = margin.then({"own_log_odds": _log_odds(fitted.calibration, margin.result, dialect)})
         return _probability(own, MOST_LOG_ODDS, dialect)
     return _probability(margin_of(fitted, dialect), -LEAST_LOG_ODDS, dialect)
+
+
+def _linked(margin: Formula, is_identity: bool, dialect: Dialect) -> Formula:
+    """The margin itself, or its exponential."""
+    if is_identity:
+        return margin.then({"score": exp.column(margin.result)})
+    return margin.then(
+        {"log_score": clipped(margin.result, LEAST_LOG_ODDS, MOST_LOG, dialect)},
+        {"score": exp.Exp(this=exp.column("log_score"))},
+    )
 
 
 def margin_of(model: FittedModel, dialect: Dialect, prefix: str = "") -> Formula:

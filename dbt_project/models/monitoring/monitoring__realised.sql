@@ -1,4 +1,8 @@
 -- How good the scores of a snapshot turned out to be, once its outcomes were known. A view, and so always current.
+{%- set metrics_in_columns = [
+    'roc_auc', 'log_loss', 'brier', 'expected_calibration_error', 'precision', 'recall', 'rmse', 'mae', 'normalised_gini',
+    'concordance'
+] %}
 with realised as (
     select * from {{ foretable.without_catalog(source('foretable', 'realised')) }}
 ),
@@ -25,7 +29,7 @@ metrics as (
         prediction,
         version,
         any_value(row_count) as row_count,
-        {%- for metric in ['roc_auc', 'log_loss', 'brier', 'expected_calibration_error', 'precision', 'recall'] %}
+        {%- for metric in metrics_in_columns %}
         any_value(value) filter (where metric = '{{ metric }}' and not isnan(value)) as {{ metric }},
         {%- endfor %}
         as_of
@@ -37,7 +41,7 @@ counts as (
     select
         scores.prediction,
         scores.version,
-        sum(outcomes.label)::bigint as positive_count,
+        count(*) filter (where outcomes.label > 0) as positive_count,
         avg(outcomes.label) as event_rate,
         avg(scores.score) as mean_score,
         bool_and(scores.is_shadow) as is_shadow,
@@ -59,13 +63,21 @@ judged as (
         counts.positive_count,
         counts.event_rate,
         counts.mean_score,
+        versions.deciding_metric,
+        decay.test_value,
+        decay.realised_value,
+        decay.value_lost,
         metrics.roc_auc,
-        decay.test_roc_auc,
-        decay.roc_auc_lost,
+        case when decay.metric = 'roc_auc' then decay.test_value end as test_roc_auc,
+        case when decay.metric = 'roc_auc' then decay.value_lost end as roc_auc_lost,
         metrics.log_loss,
         metrics.brier,
         metrics.expected_calibration_error,
-        coalesce(versions.threshold, 0.5) as threshold,
+        metrics.rmse,
+        metrics.mae,
+        metrics.normalised_gini,
+        metrics.concordance,
+        case when versions.kind = 'binary' then coalesce(versions.threshold, 0.5) end as threshold,
         metrics.precision as precision_at_threshold,
         metrics.recall as recall_at_threshold,
         coalesce(counts.is_shadow, false) as is_shadow,

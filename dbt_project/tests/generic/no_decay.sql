@@ -1,6 +1,7 @@
 {#
-    The serving version has not become worse: its AUC on the newest snapshot whose outcomes are known is no more than `auc`
-    below that of its test. On a prediction, or on monitoring__realised for all of them. One row a prediction that has decayed.
+    The serving version has not become worse: its AUC (where labels are numbers its deciding metric) on the newest snapshot
+    whose outcomes are known is no more than `auc` below that of its test. On a prediction, or on monitoring__realised for
+    all of them. One row a prediction that has decayed.
 
     auc             the most that may be lost
     prediction      on monitoring__realised: look at this one alone
@@ -13,9 +14,9 @@ with newest as (
 
 select
     *,
-    prediction || ' of ' || strftime(as_of, '%Y-%m-%d') || ': the AUC has decayed: ' || round(realised_roc_auc, 3)
-    || ', in the test ' || round(test_roc_auc, 3) as fault
+    prediction || ' of ' || strftime(as_of, '%Y-%m-%d') || ': the ' || if(metric = 'roc_auc', 'AUC', metric)
+    || ' has decayed: ' || round(realised_value, 3) || ', in the test ' || round(test_value, 3) as fault
 from newest
-where roc_auc_lost > {{ auc }}
+where value_lost > {{ auc }}
 order by prediction
 {% endtest %}

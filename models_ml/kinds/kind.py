@@ -1,0 +1,66 @@
+"""What all kinds of predictions offer."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+from ibis_features import Examples
+from models_ml.bootstrap import Measures, on_all_rows
+from models_ml.links import Link
+
+LOWER_IS_BETTER = ("log_loss", "brier", "mse", "rmse", "mae")
+"""Of the metrics that anything is chosen by."""
+
+
+class Kind(ABC):
+    """A kind of label, and what scores of it are worth.
+
+    name: as a config says it. link: from a model's margin to its score; None where the margin is the log-odds of a true
+    label. deciding: the metric, higher is better, by which a version is held against its baselines and other versions.
+    missing: the metric that tells how much worse a model is without a feature. tuned_by: the metrics that a search may
+    go by, the first where its config does not say. constant: the baseline that says the same of every row.
+    has_threshold: is a row said to be true from some score on? is_lowest_first: does rank 1 have the lowest score?
+    score_unit: what a picture calls a score.
+    """
+
+    name: ClassVar[str]
+    link: ClassVar[Link | None]
+    deciding: ClassVar[str]
+    missing: ClassVar[str]
+    tuned_by: ClassVar[tuple[str, ...]]
+    constant: ClassVar[str]
+    has_threshold: ClassVar[bool] = False
+    is_lowest_first: ClassVar[bool] = False
+    score_unit: ClassVar[str]
+
+    @abstractmethod
+    def check_labels(self, examples: Examples) -> None:
+        """Raises ExamplesError where a label is none of this kind."""
+
+    @abstractmethod
+    def row_weight(self, train: Examples, validate: Examples, class_weight: str | None) -> float:
+        """What a row with a true label weighs in training against another one; 1 where no label is true or false.
+
+        Raises ExamplesError where a model could learn nothing from these labelled rows, or stop by no row.
+        """
+
+    @abstractmethod
+    def measures(self, labels: np.ndarray, scores: np.ndarray, *, threshold: float | None = None) -> Measures:
+        """How good these scores of these labels are, both [rows]; raises ExamplesError on what is neither.
+
+        threshold: from which score on a row is said to be true, where the kind has one.
+        """
+
+    @abstractmethod
+    def score_words(self, label: str, horizon_days: int) -> str:
+        """What a score is, in words: `the probability that …`."""
+
+    def value(self, metric: str, labels: np.ndarray, scores: np.ndarray) -> float:
+        """One metric on all rows."""
+        return on_all_rows(self.measures(labels, scores), len(labels))[metric]
+
+    def loss(self, labels: np.ndarray, scores: np.ndarray) -> float:
+        """The metric `missing`, turned so that lower is better."""
+        value = self.value(self.missing, labels, scores)
+        return value if self.missing in LOWER_IS_BETTER else -value
