@@ -73,9 +73,10 @@ def show_demo(console: Console, warehouse: Path) -> None:
         show_table(console, "Why to trust it: figures on snapshots that no model has seen", trust)
         _say(
             console,
-            "AUC and concordance: 0.5 is a coin toss, 1 perfect; Gini: 0 is a coin toss. recency: the days since the last "
-            "event, alone. rfm: a regression on recency, frequency and money. truth: the probability that the simulated "
-            "shop itself drew from, the most that can be known. share: how far from recency to truth the model has come.",
+            "AUC and concordance: 0.5 is a coin toss, 1 perfect; Gini: 0 is a coin toss. recency: the days since the "
+            "last event, alone. rfm: a regression on recency, frequency and money. truth: the probability that the "
+            "simulated shop itself drew from, the most that can be known. share: how far from recency to truth the "
+            "model has come.",
         )
     names = {row["prediction"] for row in predictions}
     _say(console, "\nAsk for more:")

@@ -15,6 +15,8 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from foretable.reporting.kind_words import KindWords
+
 INK, GRID, MODEL, SECOND, QUIET = "#010101", "#020202", "#030303", "#040404", "#050505"
 COLOURS = {INK: "--ink", GRID: "--grid", MODEL: "--model", SECOND: "--second", QUIET: "--quiet"}
 """What Matplotlib writes, and the custom property of the page that stands for it: light and dark are the page's."""
@@ -43,11 +45,6 @@ STYLE: dict[Any, Any] = {
 }
 SIZE = (4.2, 3.1)  # inches; on a phone it shrinks little
 LONGEST_NAME = 34
-IMPORTANCES = {
-    "contribution": "mean absolute contribution (log-odds)",
-    "permutation": "ROC AUC lost when shuffled",
-    "gain": "share of the model's gain",
-}
 
 Points = Sequence[Mapping[str, Any]]
 
@@ -100,38 +97,43 @@ def precision_recall(test: Points, validate: Points, *, event_rate: float) -> st
     return _picture("precision-recall", "Precision-recall curve", draw)
 
 
-def calibration(test: Points, validate: Points) -> str:
-    most = max([0.05, *(max(row["x"], row["y"]) for row in [*test, *validate])]) * 1.08
+def calibration(test: Points, validate: Points, words: KindWords) -> str:
+    seen = [value for row in [*test, *validate] for value in (row["x"], row["y"])]
+    low, high = (0.0, min(1.03, max([0.05, *seen]) * 1.08)) if words.is_share else (min(seen), max(seen))
 
     def draw(axes: Axes) -> None:
-        axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=":", label="score = event rate")
+        axes.plot([low, high], [low, high], color=QUIET, linewidth=1, linestyle=":", label=f"score = {words.rate}")
         _line(axes, validate, SECOND, "validation", marker="o")
         _line(axes, test, MODEL, "test", marker="o")
-        _shares(axes, "mean score of a tenth of the rows", "event rate (share of true labels)", most=min(1.03, most))
+        if words.is_share:
+            _shares(axes, "mean score of a tenth of the rows", "event rate (share of true labels)", most=high)
+        else:
+            axes.set_xlabel("mean score of a tenth of the rows")
+            axes.set_ylabel(words.rate)
         axes.legend(loc="upper left")
 
     return _picture("calibration", "Calibration", draw)
 
 
-def gain(deciles: Points) -> str:
+def gain(deciles: Points, words: KindWords) -> str:
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=":", label="any order")
         shares = [0.0, *(row["decile"] / 10 for row in deciles)]
         axes.plot(shares, [0.0, *(row["gain"] for row in deciles)], color=MODEL, marker="o", markersize=3, label="test")
-        _shares(axes, "share of rows, highest scores first", "gain (share of true labels found)")
+        _shares(axes, "share of rows, highest scores first", words.found)
         axes.legend(loc="lower right")
 
     return _picture("gain", "Cumulative gain by decile", draw)
 
 
-def lift(deciles: Points) -> str:
+def lift(deciles: Points, words: KindWords) -> str:
     def draw(axes: Axes) -> None:
         axes.bar([row["decile"] for row in deciles], [row["lift"] for row in deciles], width=0.75, color=MODEL)
         axes.axhline(1, color=QUIET, linewidth=1, linestyle=":")
         axes.set_xticks(range(1, 11))
         axes.grid(axis="x", visible=False)
         axes.set_xlabel("decile of the score (1 = highest)")
-        axes.set_ylabel("lift (times the overall event rate)")
+        axes.set_ylabel(f"lift (times the overall {words.rate})")
 
     return _picture("lift", "Lift by decile", draw)
 
@@ -150,20 +152,24 @@ def cost_curve(test: Points, validate: Points, *, threshold: float) -> str:
     return _picture("cost", "Cost by threshold", draw)
 
 
-def histogram(test: Points) -> str:
+def histogram(test: Points, words: KindWords) -> str:
+    places = [row["x"] for row in test]
+    step = places[1] - places[0] if len(places) > 1 else 1.0
+
     def draw(axes: Axes) -> None:
-        axes.bar([row["x"] for row in test], [row["y"] for row in test], width=0.9 / max(1, len(test)), color=MODEL)
-        axes.set_xlim(0, 1)
+        axes.bar(places, [row["y"] for row in test], width=0.9 * step, color=MODEL)
+        if words.is_share:
+            axes.set_xlim(0, 1)
         axes.grid(axis="x", visible=False)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-        axes.set_xlabel("score (probability)")
+        axes.set_xlabel(words.score)
         axes.set_ylabel("share of rows")
 
     return _picture("scores", "Histogram of the scores", draw)
 
 
-def importance(method: str, sizes: Sequence[tuple[str, float]]) -> str:
-    """Bars of the most important features; `method` as models_ml.importance names it."""
+def importance(words: str, method: str, sizes: Sequence[tuple[str, float]]) -> str:
+    """Bars of the most important features; `method` as models_ml.importance names it, `words` of what they measure."""
 
     def draw(axes: Axes) -> None:
         axes.barh(range(len(sizes)), [size for _, size in sizes], height=0.7, color=MODEL)
@@ -173,11 +179,11 @@ def importance(method: str, sizes: Sequence[tuple[str, float]]) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(4))
         if method == "gain":
             axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-        axes.set_xlabel(IMPORTANCES[method])
+        axes.set_xlabel(words)
 
     return _picture(
         f"importance-{method}",
-        f"Importance of the features: {IMPORTANCES[method]}",
+        f"Importance of the features: {words}",
         draw,
         size=(4.6, 0.7 + 0.19 * len(sizes)),
     )

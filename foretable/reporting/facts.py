@@ -12,6 +12,8 @@ from typing import Any
 import duckdb
 
 from foretable.predictions import has_state, list_versions, rows_of
+from foretable.reporting.kind_words import WORDS, KindWords
+from foretable.results import metric_word
 from ibis_features import FeatureSchema, NotFoundError
 from models_ml.judgements import PICTURES
 from models_ml.judging import ABOVE, BASELINES
@@ -65,6 +67,16 @@ class Facts:
         """The horizon in words."""
         days = self.model["horizon_days"]
         return "day" if days == 1 else f"{days} days"
+
+    @property
+    def deciding(self) -> str:
+        """The metric that it is held against its baselines by."""
+        return next(row["deciding_metric"] for row in self.versions if row["version"] == self.version)
+
+    @property
+    def words(self) -> KindWords:
+        """What is said of a prediction of its kind."""
+        return WORDS[self.model["kind"]]
 
     @property
     def is_drawn(self) -> bool:
@@ -155,8 +167,10 @@ def baseline_words(config: Mapping[str, Any]) -> dict[str, str]:
     """What people call each baseline."""
     return {
         "base_rate": "base rate",
+        "mean": "mean",
         "recency": f"{config.get('recency', 'recency')} alone",
         "rfm": "recency, frequency and money",
+        "last_value": f"{config['last_value']} alone" if config.get("last_value") else "the last value",
     }
 
 
@@ -168,12 +182,14 @@ def limits(facts: Facts) -> list[str]:
         sentences.append(
             f"The test sample is small: {positive:,} rows with a true label. Read the intervals, not the values alone."
         )
-    words = {**baseline_words(config), "base_rate": "the base rate"}
+    words = {**baseline_words(config), "base_rate": "the base rate", "mean": "the mean"}
+    deciding = facts.deciding
     for baseline in BASELINES:
-        above = facts.metrics.get(("test", ABOVE + baseline, "roc_auc"))
+        above = facts.metrics.get(("test", ABOVE + baseline, deciding))
         if above and not above["lower"] > 0:
             sentences.append(
-                f"It is not clearly better than {words[baseline]}: the interval of the difference in AUC reaches 0."
+                f"It is not clearly better than {words[baseline]}: the interval of the difference in "
+                f"{metric_word(deciding)} reaches 0."
             )
     if config.get("class_weight") and "calibrate" not in config:  # a version of before balanced classes were undone
         sentences.append("It was trained with balanced classes: scores rank rows and are no probabilities.")

@@ -33,6 +33,11 @@ JUDGED_WORDS = {
     "holdout": "Entities held out of the training, at the test snapshots",
     "validate": "Validation snapshots, which stopped the training",
 }
+IMPORTANCES = {
+    "contribution": "mean absolute contribution ({adds_to})",
+    "permutation": "{metric} lost when shuffled",
+    "gain": "share of the model's gain",
+}
 METRIC_WORDS = {
     "roc_auc": ("ROC AUC", "0.5 is chance, 1 is perfect"),
     "pr_auc": ("average precision", "the event rate is chance, 1 is perfect"),
@@ -44,7 +49,17 @@ METRIC_WORDS = {
     "recall": ("recall", "share of true labels, at the threshold"),
     "f1": ("F1", "of precision and recall, at the threshold"),
     TRUE_CALIBRATION_ERROR: ("calibration error to the truth", "mean distance of score and true probability"),
-    "top_decile_lift": ("lift of the top tenth", "times the event rate"),
+    "r2": ("R²", "0 is the mean label, 1 is perfect"),
+    "normalised_gini": ("normalised Gini", "of the order of the rows: 0 is chance, 1 is perfect"),
+    "rmse": ("RMSE", "root of the mean squared error, in the label's unit, lower is better"),
+    "mae": ("MAE", "mean absolute error, in the label's unit, lower is better"),
+    "mape": ("MAPE", "mean error as a share of the label, over labels other than 0, lower is better"),
+    "bias": ("bias", "mean score less mean label"),
+    "calibration_error": ("calibration error", "mean distance of score and label by tenths, lower is better"),
+    "concordance": ("concordance", "share of pairs in the right order: 0.5 is chance, 1 is perfect"),
+    "mae_of_events": ("MAE of events", "mean absolute error in days where the event came, lower is better"),
+    "event_share_error": ("event share error", "share said to have the event less the share that had it"),
+    "top_decile_lift": ("lift of the top tenth", "times the event rate or the mean label"),
 }
 
 
@@ -107,6 +122,9 @@ def render_report(facts: Facts) -> str:
         .render(
             facts=facts,
             title=facts.prediction,
+            lead=_filled(facts.words.lead, facts),
+            use=_filled(facts.words.use, facts),
+            deciding_word=METRIC_WORDS[facts.deciding][0],
             parts=_parts(facts),
             timeline=Markup(charts.timeline(facts.split, facts.horizon, facts.scored_as_of)),
             scored_by=_scored_by(facts),
@@ -130,13 +148,19 @@ def render_index(listed: Sequence[Facts], linked: set[str]) -> str:
         {
             "facts": facts,
             "file": file_name_of(facts) if file_name_of(facts) in linked else None,
-            "auc": facts.metrics.get(("test", "model", "roc_auc")),
-            "recency": facts.metrics.get(("test", "recency", "roc_auc")),
-            "rfm": facts.metrics.get(("test", "rfm", "roc_auc")),
+            "metric": METRIC_WORDS[facts.deciding][0],
+            **{
+                name: facts.metrics.get(("test", name, facts.deciding))
+                for name in ("model", "recency", "rfm", "last_value")
+            },
         }
         for facts in listed
     ]
     return _templates().get_template("index.html").render(title="Predictions", rows=rows)
+
+
+def _filled(words: str, facts: Facts) -> Markup:
+    return Markup(words).format(label=facts.model["label"], span=facts.span)
 
 
 def _templates() -> Environment:
@@ -189,9 +213,10 @@ def _metric_rows(facts: Facts, split: str) -> list[dict[str, Any]]:
         for metric, (word, unit) in METRIC_WORDS.items()
     ]
     leads = {name: LESS if name in (FULL, WARM) else ABOVE for name in _scored_by(facts)}
-    above = [facts.metrics.get((split, lead + name, "roc_auc")) for name, lead in leads.items()]
+    above = [facts.metrics.get((split, lead + name, facts.deciding)) for name, lead in leads.items()]
     if any(above):
-        rows.append({"word": "the model's lead in ROC AUC", "unit": "above 0 is better", "cells": above})
+        word = METRIC_WORDS[facts.deciding][0]
+        rows.append({"word": f"the model's lead in {word}", "unit": "above 0 is better", "cells": above})
     return [row for row in rows if any(row["cells"])]
 
 
@@ -213,14 +238,13 @@ def _pictures(facts: Facts) -> list[Picture]:
         caption = "How many of the rows from the top down are true when so many of the true labels are found."
         svg = charts.precision_recall(*curve("precision_recall"), event_rate=event_rate)
         found.append(("Precision and recall", svg, caption))
-    caption = "On the dotted line a score is what happens: of rows with 0.3, three in ten. A dot is a tenth of them."
-    found.append(("Calibration", charts.calibration(*curve("calibration")), caption))
-    found.append(("Scores", charts.histogram(facts.curve("score", "test")), "How the scores of the test rows lie."))
+    words = facts.words
+    found.append(("Calibration", charts.calibration(*curve("calibration"), words), words.calibration))
+    svg = charts.histogram(facts.curve("score", "test"), words)
+    found.append(("Scores", svg, "How the scores of the test rows lie."))
     if deciles:
-        caption = "Which share of all true labels the highest scores hold; further above the line is better."
-        found.append(("Gain", charts.gain(deciles), caption))
-        caption = "How many times more often the label is true in each tenth than overall."
-        found.append(("Lift", charts.lift(deciles), caption))
+        found.append(("Gain", charts.gain(deciles, words), words.gain))
+        found.append(("Lift", charts.lift(deciles, words), words.lift))
     if cost := facts.of("cost_curve", "test"):
         svg = charts.cost_curve(cost, facts.of("cost_curve", "validate"), threshold=facts.model["threshold"])
         found.append(
@@ -230,19 +254,22 @@ def _pictures(facts: Facts) -> list[Picture]:
 
 
 def _importances(facts: Facts) -> list[Picture]:
-    words = {
-        "contribution": ("By contribution", "How far a feature moves the log-odds of a test row, whichever way."),
+    words = facts.words
+    units = {"adds_to": words.adds_to.removeprefix("the "), "metric": METRIC_WORDS[facts.deciding][0]}
+    told = {
+        "contribution": ("By contribution", f"How far a feature moves {words.adds_to} of a test row, whichever way."),
         "permutation": (
             "By permutation",
             "How much is lost on test rows where the feature tells nothing any more.",
         ),
         "gain": ("By gain", "How much the splits on a feature lowered the training loss."),
     }
-    return [
-        Picture(title, Markup(charts.importance(method, facts.importance[method][:FEATURES_DRAWN])), caption)
-        for method, (title, caption) in words.items()
-        if method in facts.importance
-    ]
+    found = []
+    for method, (title, caption) in told.items():
+        if method in facts.importance:
+            measured, sizes = IMPORTANCES[method].format(**units), facts.importance[method][:FEATURES_DRAWN]
+            found.append(Picture(title, Markup(charts.importance(measured, method, sizes)), caption))
+    return found
 
 
 def _confusions(facts: Facts) -> list[dict[str, Any]]:

@@ -42,6 +42,11 @@ class Offer:
     left_out: tuple[str, ...]
 
     @property
+    def is_probability(self) -> bool:
+        """Is a score one? Only such scores reach a threshold or do not."""
+        return "predicted_label" in self.columns
+
+    @property
     def has_reasons(self) -> bool:
         return "reasons" in self.columns
 

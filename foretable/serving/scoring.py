@@ -60,20 +60,20 @@ class ScoringFile:
         return self.offers[name]
 
     def summary(self, offer: Offer) -> Row:
-        """How many rows are scored, by which version, as of when."""
+        """How many rows are scored, by which version, as of when, and between which scores."""
         sql = (
             f"select count(*) as row_count, max(version) as version, max({quoted(offer.as_of)})::timestamp as as_of, "
-            f"max(scored_at) as scored_at from {offer.table}"
+            f"max(scored_at) as scored_at, min(score) as least, max(score) as greatest from {offer.table}"
         )
         return self._one(sql) or {}
 
     def ranked(self, name: str, *, containing: str, low: float, high: float, most: int) -> list[Row]:
-        """The highest scores from `low` to `high` of entities whose text has `containing` in it, without reasons."""
+        """The first by rank of the scores from `low` to `high` of entities whose text has `containing` in it, without reasons."""
         offer = self.offer(name)
         columns = ", ".join(quoted(column) for column in offer.columns if column != "reasons")
         return self._all(
             f"select {columns} from {offer.table} where contains({quoted(offer.entity)}::varchar, ?) "
-            f"and score between ? and ? order by score desc, {quoted(offer.entity)} limit {most:d}",
+            f"and score between ? and ? order by score_rank limit {most:d}",
             [containing, low, high],
         )
 

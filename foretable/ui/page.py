@@ -1,6 +1,7 @@
 """The page itself, run by Streamlit anew at every click, from run_page.py."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import streamlit as st
 
 from foretable.serving import strangers
 from foretable.serving.offers import Offer
-from foretable.serving.scoring import ScoringFile, stamp_of
+from foretable.serving.scoring import Row, ScoringFile, stamp_of
 from ibis_features.errors import ForetableError
 from ibis_features.schema import NUMERIC
 
@@ -33,11 +34,13 @@ def main(path: Path) -> None:
         name = st.selectbox("Prediction", list(file.offers), key="prediction")
         offer = file.offer(name)
         containing = st.text_input(f"{offer.entity} contains", key="containing")
-        low, high = st.slider("Score between", 0.0, 1.0, (0.0, 1.0), 0.01, key="between")
-    show_summary(file, offer)
+        summary = file.summary(offer)
+        ends = (0.0, 1.0) if offer.is_probability else score_range(summary)
+        low, high = st.slider("Score between", *ends, ends, key=f"between_{offer.is_probability}_{ends}")
+    show_summary(offer, summary)
     scores, what_if = st.columns([3, 2], gap="large")
     with scores:
-        entity = show_scores(file, offer, containing, low, high)
+        entity = show_scores(file, offer, containing, low, high, most=ends[1])
     with what_if:
         if entity is not None:
             show_entity(file, offer, entity)
@@ -50,8 +53,13 @@ def opened(path: str, stamp: tuple[int, int, int]) -> ScoringFile:
     return ScoringFile(Path(path))
 
 
-def show_summary(file: ScoringFile, offer: Offer) -> None:
-    summary = file.summary(offer)
+def score_range(summary: Row) -> tuple[float, float]:
+    """From the least score to the greatest, whole numbers; a slider needs two that differ."""
+    low, high = math.floor(summary["least"] or 0.0), math.ceil(summary["greatest"] or 0.0)
+    return float(low), float(max(high, low + 1))
+
+
+def show_summary(offer: Offer, summary: Row) -> None:
     st.title(offer.name)
     rows, as_of, version = st.columns(3)
     rows.metric("Rows scored", f"{summary['row_count']:,}")
@@ -59,8 +67,8 @@ def show_summary(file: ScoringFile, offer: Offer) -> None:
     version.metric("Version", summary["version"])
 
 
-def show_scores(file: ScoringFile, offer: Offer, containing: str, low: float, high: float) -> object:
-    """The table of scores; returns the entity that is looked at, None where no row is left."""
+def show_scores(file: ScoringFile, offer: Offer, containing: str, low: float, high: float, *, most: float) -> object:
+    """The table of scores, drawn as shares of `most`; returns the entity that is looked at, None where no row is left."""
     rows = file.ranked(offer.name, containing=containing, low=low, high=high, most=LISTED)
     st.subheader("Scores")
     if not rows:
@@ -75,9 +83,9 @@ def show_scores(file: ScoringFile, offer: Offer, containing: str, low: float, hi
         selection_mode="single-row",
         key=f"table_{offer.name}_{containing}_{low}_{high}",
         column_order=[column for column in rows[0] if column not in ("version", "as_of")],
-        column_config={"score": st.column_config.ProgressColumn("score", format="%.3f", min_value=0, max_value=1)},
+        column_config={"score": st.column_config.ProgressColumn("score", format="%.3f", min_value=0, max_value=most)},
     )
-    st.caption(f"The {len(rows):,} highest scores; click the left edge of a row to look at it.")
+    st.caption(f"The first {len(rows):,} by rank; click the left edge of a row to look at it.")
     places = chosen["selection"]["rows"]
     return st.selectbox(
         offer.entity,
