@@ -69,6 +69,8 @@ class Offered(BaseModel):
     version: int | None
     row_count: int
     as_of: str | None = Field(description="The newest snapshot that is scored, in UTC.")
+    least: float | None = Field(description="The lowest score.")
+    greatest: float | None = Field(description="The highest score.")
     scored_at: str | None
     can_score_rows: bool = Field(description="Whether features, or an entity with changes, can be scored.")
     can_explain_rows: bool

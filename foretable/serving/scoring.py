@@ -68,7 +68,7 @@ class ScoringFile:
         return self._one(sql) or {}
 
     def ranked(self, name: str, *, containing: str, low: float, high: float, most: int) -> list[Row]:
-        """The first by rank of the scores from `low` to `high` of entities whose text has `containing` in it, without reasons."""
+        """The first scores by rank, from `low` to `high`, of entities whose text has `containing` in it; no reasons."""
         offer = self.offer(name)
         columns = ", ".join(quoted(column) for column in offer.columns if column != "reasons")
         return self._all(

@@ -68,7 +68,7 @@ def show_summary(offer: Offer, summary: Row) -> None:
 
 
 def show_scores(file: ScoringFile, offer: Offer, containing: str, low: float, high: float, *, most: float) -> object:
-    """The table of scores, drawn as shares of `most`; returns the entity that is looked at, None where no row is left."""
+    """The table of scores, drawn as shares of `most`; returns the entity that is looked at, None without a row."""
     rows = file.ranked(offer.name, containing=containing, low=low, high=high, most=LISTED)
     st.subheader("Scores")
     if not rows:

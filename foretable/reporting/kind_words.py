@@ -1,0 +1,66 @@
+"""What a report says of a prediction by its kind: of truth values, of amounts, and of times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class KindWords:
+    """The words of a report that hang on the kind; `{label}` and `{span}` stand for the label and the horizon.
+
+    rate: what the mean label of some rows is called. adds_to: what a contribution is added to. score: the axis of a
+    score. use: what scores are for. found: the axis of the gain. is_share: is a score a share, from 0 to 1?
+    """
+
+    lead: str
+    rate: str
+    adds_to: str
+    score: str
+    use: str
+    calibration: str
+    gain: str
+    lift: str
+    found: str
+    is_share: bool = False
+
+
+AMOUNTS = KindWords(
+    lead="the <b>{label}</b> that is expected in the {span} after the cut-off instant, as_of",
+    rate="mean label",
+    adds_to="the score",
+    score="score (in the label's unit)",
+    use="by the {label} of the {span} after as_of, and to expect so much of a group",
+    calibration="On the dotted line a score is what comes on average. A dot is a tenth of the rows.",
+    gain="Which share of the whole the highest scores hold; further above the line is better.",
+    lift="How many times more each tenth is worth than a row on average.",
+    found="gain (share of the sum of all labels)",
+)
+WORDS: Mapping[str, KindWords] = {
+    "binary": KindWords(
+        lead="the probability that <b>{label}</b> is true within the {span} after the cut-off instant, as_of",
+        rate="event rate",
+        adds_to="the log-odds",
+        score="score (probability)",
+        use="by how likely {label} is within the {span} after as_of, and to expect so many of a group",
+        calibration="On the dotted line a score is what happens: of rows with 0.3, three in ten. Dots are tenths.",
+        gain="Which share of all true labels the highest scores hold; further above the line is better.",
+        lift="How many times more often the label is true in each tenth than overall.",
+        found="gain (share of true labels found)",
+        is_share=True,
+    ),
+    "regression": AMOUNTS,
+    "value": KindWords(**{**vars(AMOUNTS), "adds_to": "the logarithm of the score"}),
+    "time_to_event": KindWords(
+        lead="the median of <b>{label}</b>; {span} or more say that it hardly happens within them after as_of",
+        rate="mean label",
+        adds_to="the logarithm of the score",
+        score="score (days)",
+        use="by how soon {label} is over, of the {span} after as_of",
+        calibration="On the dotted line a score is the mean label, which ends at the horizon. Dots are tenths.",
+        gain="Which share of all days the highest scores hold.",
+        lift="How many times longer each tenth waits than a row on average.",
+        found="gain (share of the sum of all labels)",
+    ),
+}
