@@ -376,7 +376,7 @@ def test_a_scoring_run_builds_no_labels_and_trains_nothing(built: Path) -> None:
     with duckdb.connect(str(built / "warehouse.duckdb"), read_only=True) as con:
         newest = "run_id = (select run_id from foretable.runs order by ended_at desc, rowid desc limit 1)"
         trained = con.execute(f"select count(*), count(*) filter (is_trained) from foretable.runs where {newest}")
-        assert trained.fetchone() == (3, 0)
+        assert trained.fetchone() == (5, 0)
         built_models = con.execute(f"select distinct model from foretable.builds where {newest}").fetchall()
     assert ("int_users__snapshots",) in built_models
     assert not [name for (name,) in built_models if name.startswith("labels__")]

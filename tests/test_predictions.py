@@ -224,18 +224,19 @@ def test_a_model_that_learns_nothing_says_so_in_its_metrics(con: duckdb.DuckDBPy
 # Three ways a score reaches SQL
 
 
-def test_table_udf_and_macro_agree_to_the_last_bit(tiny_shop: Shop) -> None:
+@pytest.mark.parametrize("prediction", ["purchase_30d", "spend_30d", "next_purchase_30d"])
+def test_table_udf_and_macro_agree_to_the_last_bit(tiny_shop: Shop, prediction: str) -> None:
     con = duckdb.connect(str(tiny_shop.warehouse), read_only=True)
     udfs.register(con)
     compared, differing = con.execute(
-        """
+        f"""
         select
             count(*),
             count(*) filter (
-                where predictions.score is distinct from scores.purchase_30d(features)
-                or predictions.score is distinct from score_purchase_30d(features)
+                where predictions.score is distinct from scores.{prediction}(features)
+                or predictions.score is distinct from score_{prediction}(features)
             )
-        from pred__purchase_30d as predictions
+        from pred__{prediction} as predictions
         inner join features__user as features
             on predictions.user_id = features.user_id and predictions.as_of = features.as_of
         """
@@ -316,9 +317,13 @@ def test_the_tiny_shop_is_built_with_all_its_tests(tiny_shop: Shop) -> None:
     assert statuses <= {"success", "pass", "no-op"}  # exposures are listed, and nothing is done for them
     con = duckdb.connect(str(tiny_shop.warehouse), read_only=True)
     trained = con.execute("select prediction, model from foretable.models order by all").fetchall()
-    assert trained == [("churn_30d", "mlp"), ("purchase_30d", "xgboost"), ("purchase_30d_lstm", "lstm")]
+    assert trained == [
+        ("churn_30d", "mlp"), ("next_purchase_30d", "xgboost"), ("purchase_30d", "xgboost"),
+        ("purchase_30d_lstm", "lstm"), ("spend_30d", "xgboost"),
+    ]  # fmt: skip
     baselines = con.execute(
-        "select distinct scored_by from foretable.metrics where split = 'test' order by all"
+        "select distinct scored_by from foretable.metrics inner join foretable.models using (prediction, version) "
+        "where split = 'test' and kind = 'binary' order by all"
     ).fetchall()
     assert [row[0] for row in baselines] == [
         "above_base_rate", "above_recency", "above_rfm",
@@ -340,10 +345,24 @@ def test_a_second_build_with_nothing_changed_trains_nothing(tiny_shop: Shop, war
     assert run.code == 0, run.output
     with duckdb.connect(str(warehouse), read_only=True) as con:
         runs = con.execute(
-            "select is_trained, is_scored, reason from foretable.runs order by rowid desc limit 3"
+            "select is_trained, is_scored, reason from foretable.runs order by rowid desc limit 5"
         ).fetchall()
-        assert runs == [(False, False, "nothing changed")] * 3
+        assert runs == [(False, False, "nothing changed")] * 5
         assert con.execute("select max(version) from foretable.models").fetchone() == (1,)
+
+
+def test_the_mart_has_null_for_a_prediction_that_builds_leave_out(tiny_shop: Shop, warehouse: Path) -> None:
+    with duckdb.connect(str(warehouse)) as con:
+        as_before = "select * exclude (expected_spend_30d, spend_decile) from mart__users order by user_id"
+        before = con.execute(as_before).fetchall()
+        con.execute("drop table pred__spend_30d; drop table mart__users")
+    run = run_dbt("run", "--select", "mart__users", warehouse=warehouse, data=tiny_shop.data)
+    assert run.code == 0, run.output
+    with duckdb.connect(str(warehouse), read_only=True) as con:
+        spend = con.execute("select count(*), count(expected_spend_30d), count(spend_decile) from mart__users")
+        assert spend.fetchone() == (len(before), 0, 0)
+        assert con.execute(as_before).fetchall() == before
+    assert len(before) > 100
 
 
 def test_a_plan_says_what_a_build_would_do_and_does_nothing(tiny_shop: Shop, warehouse: Path) -> None:
@@ -360,7 +379,7 @@ def test_a_plan_says_what_a_build_would_do_and_does_nothing(tiny_shop: Shop, war
     kept = warehouse.parent / ".foretable" / warehouse.stem / "build.json"
     kept.parent.mkdir(parents=True)
     kept.write_text("the order of the last build", encoding="utf-8")
-    assert "0 of 3 predictions would be trained. Nothing was changed." in plan()
+    assert "0 of 5 predictions would be trained. Nothing was changed." in plan()
     with duckdb.connect(str(warehouse)) as con:
         con.execute("update foretable.models set fingerprint = 'another' where prediction = 'churn_30d'")
         con.execute("delete from foretable.active where prediction = 'purchase_30d_lstm'")

@@ -58,12 +58,14 @@ def test_an_event_at_as_of_itself_belongs_to_the_label_and_not_to_the_features(
 ) -> None:
     as_of = NEWEST - timedelta(days=40)
     con = pipeline.run(
-        [FIRST, event("u", "purchase", str(as_of + offset), item_id="i"), event("v", "view", str(NEWEST))]
+        [FIRST, event("u", "purchase", str(as_of + offset), item_id="i", price=7), event("v", "view", str(NEWEST))]
     )
     assert feature(con, "purchase_count_1d", as_of) == int(is_seen)
     assert ("purchase" in feature_sequence(con, as_of)) == is_seen
     assert label(con, "labels__purchase_30d", as_of) is (not is_seen)
     assert label(con, "labels__churn_30d", as_of) is is_seen
+    assert label(con, "labels__spend_30d", as_of) == (0 if is_seen else 7)
+    assert label(con, "labels__next_purchase_30d", as_of) == (30 if is_seen else 0)
 
 
 def feature_sequence(con: duckdb.DuckDBPyConnection, as_of: datetime) -> list[str]:
@@ -76,10 +78,12 @@ def test_a_label_window_ends_before_the_instant_that_lies_its_horizon_after_as_o
     pipeline: Pipeline, offset: timedelta, is_within: bool
 ) -> None:
     as_of = NEWEST - timedelta(days=40)
-    bought = event("u", "purchase", str(as_of + timedelta(days=30) + offset))
+    bought = event("u", "purchase", str(as_of + timedelta(days=30) + offset), price=7)
     con = pipeline.run([FIRST, bought, event("v", "view", str(NEWEST))])
     assert label(con, "labels__purchase_30d", as_of) is is_within
     assert label(con, "labels__churn_30d", as_of) is (not is_within)
+    assert label(con, "labels__spend_30d", as_of) == (7 if is_within else 0)
+    assert (label(con, "labels__next_purchase_30d", as_of) < 30) is is_within
 
 
 @pytest.mark.parametrize(
@@ -89,9 +93,12 @@ def test_a_label_is_null_where_its_window_reaches_past_the_end_of_the_log(
     pipeline: Pipeline, log_ends_after: timedelta, is_known: bool
 ) -> None:
     as_of = NEWEST - timedelta(days=40)
-    con = pipeline.run([FIRST, event("u", "purchase", str(as_of)), event("v", "view", str(as_of + log_ends_after))])
+    bought = event("u", "purchase", str(as_of), price=7)
+    con = pipeline.run([FIRST, bought, event("v", "view", str(as_of + log_ends_after))])
     assert label(con, "labels__purchase_30d", as_of) is (True if is_known else None)
     assert label(con, "labels__churn_30d", as_of) is (False if is_known else None)
+    assert label(con, "labels__spend_30d", as_of) == (7 if is_known else None)
+    assert label(con, "labels__next_purchase_30d", as_of) == (0 if is_known else None)
 
 
 @pytest.mark.parametrize(("offset", "is_known"), [(timedelta(microseconds=-1), True), (timedelta(0), False)])

@@ -5,9 +5,13 @@ with features as (
     select * from {{ ref('features__user') }}
 ),
 
-{% for prediction in ['purchase_30d', 'churn_30d', 'purchase_30d_lstm'] -%}
+purchase_30d as (
+    select * from {{ ref('pred__purchase_30d') }}
+),
+
+{% for prediction in ['churn_30d', 'purchase_30d_lstm', 'spend_30d', 'next_purchase_30d'] -%}
 {{ prediction }} as (
-    select * from {{ ref('pred__' ~ prediction) }}
+    {{ scores_if_there(ref('pred__' ~ prediction)) }}
 ),
 
 {% endfor -%}
@@ -22,6 +26,9 @@ users as (
         purchase_30d_lstm.score as purchase_score_lstm,
         churn_30d.score as churn_score,
         churn_30d.score_decile as churn_decile,
+        spend_30d.score as expected_spend_30d,
+        spend_30d.score_decile as spend_decile,
+        next_purchase_30d.score as days_to_purchase_30d,
         features.event_count_30d,
         features.session_count_30d,
         features.view_count_30d,
@@ -40,6 +47,10 @@ users as (
         on purchase_30d.user_id = churn_30d.user_id and purchase_30d.as_of = churn_30d.as_of
     left join purchase_30d_lstm
         on purchase_30d.user_id = purchase_30d_lstm.user_id and purchase_30d.as_of = purchase_30d_lstm.as_of
+    left join spend_30d
+        on purchase_30d.user_id = spend_30d.user_id and purchase_30d.as_of = spend_30d.as_of
+    left join next_purchase_30d
+        on purchase_30d.user_id = next_purchase_30d.user_id and purchase_30d.as_of = next_purchase_30d.as_of
 )
 
 select * from users

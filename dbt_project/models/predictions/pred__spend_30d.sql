@@ -1,0 +1,28 @@
+{{ config(
+    enabled=(30 in setting('horizons')), materialized='prediction', entity='user_id',
+    label='spend_30d', horizon_days=30, kind='value', model='xgboost', reasons=3,
+    exclude=['recency_quintile', 'frequency_quintile', 'money_quintile']
+) }}
+
+-- Without what live_features does not tell, so that scores.spend_30d_live scores the features of this moment.
+-- depends_on: {{ ref('live_features') }}
+with features as (
+    select * from {{ ref('features__user') }}
+),
+
+labels as (
+    select * from {{ ref('labels__spend_30d') }}
+),
+
+examples as (
+    select
+        features.user_id,
+        labels.spend_30d,
+        features.* exclude (user_id, as_of),
+        features.as_of
+    from features
+    left join labels
+        on features.user_id = labels.user_id and features.as_of = labels.as_of
+)
+
+select * from examples
