@@ -274,6 +274,8 @@ def _importances(facts: Facts) -> list[Picture]:
 
 def _confusions(facts: Facts) -> list[dict[str, Any]]:
     """Counts, precision, recall and F1 on the test rows, at 0.5 and at the threshold."""
+    if not facts.of("confusion", "test"):
+        return []
     found = []
     for chosen, words in (
         (False, "score at least 0.5"),
