@@ -46,6 +46,16 @@ def test_measures_are_those_of_repeated_rows_in_any_order(rows: list[tuple[int, 
     assert found == pytest.approx(again, nan_ok=True, abs=1e-12)
 
 
+def test_each_resample_has_its_own_weights() -> None:
+    draws = np.random.default_rng(1)
+    labels, scores = draws.integers(0, 5, 40).astype(float), draws.integers(0, 9, 40).astype(float)
+    weights = draws.integers(0, 4, (5, 40))
+    together = value_measures(labels, scores)(weights)
+    for index, row in enumerate(weights):
+        alone = measured(list(labels), list(scores), list(row))
+        assert {name: values[index] for name, values in together.items()} == pytest.approx(alone)
+
+
 @settings(max_examples=100, deadline=None)
 @given(ROWS)
 def test_errors_and_gini_are_as_summed_row_by_row(rows: list[tuple[int, int, int]]) -> None:
