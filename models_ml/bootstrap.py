@@ -3,20 +3,16 @@
 Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13: the percentile interval.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from models_ml.measures import Measures
+
 INTERVAL = (0.025, 0.975)
 RESAMPLES = 200
 NUMBERS_AT_ONCE = 4_000_000
-
-Measures = Callable[[np.ndarray], dict[str, np.ndarray]]
-"""From how often each row counts, float64 [resamples, rows], to each metric by name, float64 [resamples].
-
-A metric that is not defined on the rows at hand is NaN.
-"""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ibis_features import ExamplesError
-from models_ml.evaluation import equal_count_bins, roc_auc
+from models_ml.evaluation import roc_auc
+from models_ml.measures import equal_count_bins
 
 MOST_POINTS = 200
 SCORE_BINS = 20

@@ -13,17 +13,15 @@ from ibis_features import ExamplesError
 from models_ml.bootstrap import (
     INTERVAL,
     RESAMPLES,
-    Measures,
     Metric,
     resampled,
     with_difference,
     with_interval,
     with_intervals,
 )
+from models_ml.measures import Measures, calibration_error, ratio, top_share_lift
 
-BINS = 10
 THRESHOLD = 0.5
-TOP_SHARE = 0.1
 LEAST_PROBABILITY = 1e-7  # about half the distance from 1 to the float32 below it
 AT_THRESHOLD = ("accuracy", "precision", "recall", "f1")
 TRUE_CALIBRATION_ERROR = "true_calibration_error"
@@ -188,16 +186,6 @@ class Ranking:
         return self.scores, summed(self._positive), summed(~self._positive)
 
 
-def equal_count_bins(counts: np.ndarray) -> np.ndarray:
-    """Which of BINS bins of equal count each group of tied scores falls into, by its middle row.
-
-    `counts` are the rows of each group, the highest score first, [resamples, groups], and so is the result.
-    """
-    middle = np.cumsum(counts, axis=1) - counts / 2
-    total = np.maximum(counts.sum(axis=1), 1)
-    return np.minimum(BINS - 1, BINS * middle / total[:, None]).astype(np.int64)
-
-
 def _one_metric(metric: str, labels: np.ndarray, scores: np.ndarray) -> Measures:
     ranking = Ranking(labels, scores)
     return lambda weights: {metric: FORMULAS[metric](*ranking.counts(weights))}
@@ -216,30 +204,26 @@ Formula = Callable[..., np.ndarray]
 
 def _roc_auc(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
     above = np.cumsum(positive, axis=1) - positive / 2
-    return _ratio((negative * above).sum(axis=1), positive.sum(axis=1) * negative.sum(axis=1))
+    return ratio((negative * above).sum(axis=1), positive.sum(axis=1) * negative.sum(axis=1))
 
 
 def _pr_auc(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
     found = np.cumsum(positive, axis=1)
     precisions = found / np.maximum(found + np.cumsum(negative, axis=1), 1e-300)
-    return _ratio((positive * precisions).sum(axis=1), positive.sum(axis=1))
+    return ratio((positive * precisions).sum(axis=1), positive.sum(axis=1))
 
 
 def _log_loss(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
     kept = np.clip(scores, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
-    return _ratio(-(positive @ np.log(kept) + negative @ np.log1p(-kept)), (positive + negative).sum(axis=1))
+    return ratio(-(positive @ np.log(kept) + negative @ np.log1p(-kept)), (positive + negative).sum(axis=1))
 
 
 def _brier(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    return _ratio(positive @ (1 - scores) ** 2 + negative @ scores**2, (positive + negative).sum(axis=1))
+    return ratio(positive @ (1 - scores) ** 2 + negative @ scores**2, (positive + negative).sum(axis=1))
 
 
 def _expected_calibration_error(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    counts = positive + negative
-    bins = equal_count_bins(counts)
-    bins += BINS * np.arange(len(bins))[:, None]
-    excess = np.bincount(bins.ravel(), (positive - scores * counts).ravel(), BINS * len(bins)).reshape(-1, BINS)
-    return _ratio(np.abs(excess).sum(axis=1), counts.sum(axis=1))
+    return calibration_error(scores, positive + negative, positive)
 
 
 def _accuracy(
@@ -247,32 +231,28 @@ def _accuracy(
 ) -> np.ndarray:
     said_true = scores >= threshold
     right = positive[:, said_true].sum(axis=1) + negative[:, ~said_true].sum(axis=1)
-    return _ratio(right, (positive + negative).sum(axis=1))
+    return ratio(right, (positive + negative).sum(axis=1))
 
 
 def _precision(
     scores: np.ndarray, positive: np.ndarray, negative: np.ndarray, threshold: float = THRESHOLD
 ) -> np.ndarray:
     said_true = scores >= threshold
-    return _ratio(positive[:, said_true].sum(axis=1), (positive + negative)[:, said_true].sum(axis=1))
+    return ratio(positive[:, said_true].sum(axis=1), (positive + negative)[:, said_true].sum(axis=1))
 
 
 def _recall(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
-    return _ratio(positive[:, scores >= threshold].sum(axis=1), positive.sum(axis=1))
+    return ratio(positive[:, scores >= threshold].sum(axis=1), positive.sum(axis=1))
 
 
 def _f1(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
     said_true = scores >= threshold
     said = (positive + negative)[:, said_true].sum(axis=1)
-    return _ratio(2 * positive[:, said_true].sum(axis=1), said + positive.sum(axis=1))
+    return ratio(2 * positive[:, said_true].sum(axis=1), said + positive.sum(axis=1))
 
 
 def _top_decile_lift(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    counts = positive + negative
-    wanted = TOP_SHARE * counts.sum(axis=1, keepdims=True)
-    before = np.cumsum(counts, axis=1) - counts
-    share = np.clip((wanted - before) / np.maximum(counts, 1e-300), 0.0, 1.0)
-    return _ratio((share * positive).sum(axis=1), TOP_SHARE * positive.sum(axis=1))
+    return top_share_lift(positive + negative, positive)
 
 
 FORMULAS: dict[str, Formula] = {
@@ -287,8 +267,3 @@ FORMULAS: dict[str, Formula] = {
     "f1": _f1,
     "top_decile_lift": _top_decile_lift,
 }
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """part / whole, NaN where the whole is 0."""
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)

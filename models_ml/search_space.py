@@ -16,7 +16,7 @@ Space = Mapping[str, Mapping[str, Any]]
 """By param, either low, high and log, or choices. A param that takes whole numbers is searched in whole numbers."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tune:
     """A search: at most so many trials and minutes, judged by a metric on the validation rows.
 
@@ -24,9 +24,9 @@ class Tune:
     search; None: never, as long as the definition is the same.
     """
 
-    metric: str
     trials: int = 30
     minutes: float | None = None
+    metric: str
     space: Space | None = None
     every: str | None = None
 

@@ -22,7 +22,7 @@ def value_measures(labels: np.ndarray, scores: np.ndarray) -> Measures:
     Raises ExamplesError on NaN, infinities, and columns that are not of one length.
 
     >>> measures = value_measures(np.array([0.0, 10.0, 20.0]), np.array([1.0, 9.0, 24.0]))
-    >>> {name: round(float(values[0]), 3) for name, values in measures(np.ones((1, 3))).items()}["mae"]
+    >>> float(measures(np.ones((1, 3)))["mae"][0])
     2.0
     """
     labels, scores = one_each_row(labels=labels, scores=scores)

@@ -103,7 +103,7 @@ def test_the_macro_of_calibrated_trees_has_the_bits_of_the_model(method: str) ->
 def test_a_macro_with_another_calibration_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     trees = model_of(FEATURES, COLUMNS)
     model = CalibratedModel(trees, fit_platt(*overconfident(500, 0)[:2]))
-    monkeypatch.setattr("udfs.compiling.macros.calibration_of", lambda fitted: fit_platt(*overconfident(500, 1)[:2]))
+    monkeypatch.setattr("udfs.compiling.macros.score_map_of", lambda fitted: fit_platt(*overconfident(500, 1)[:2]))
     with pytest.raises(ArtifactError, match=r"refused to publish: scores\.churn and its model differ"):
         compile_sql(duckdb.connect(), "churn", model, batch_of(trees, 10, 0))
 

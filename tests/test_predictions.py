@@ -58,7 +58,11 @@ def warehouse(tiny_shop: Shop, tmp_path: Path) -> Path:
         ("select * from fixed", {"horizon_days": 400}, "training, validation and test each need one, 400 days apart"),
         ("select *, [1, 2] as path from fixed", {}, "xgboost reads no sequences (path)"),
         ("select * from fixed", {"model": "xgbost"}, "unknown model 'xgbost'; known: xgboost, logistic, mlp, lstm"),
-        ("select * from fixed", {"kind": "ranking"}, "unknown kind 'ranking'; known: binary, regression, value, time_to_event"),
+        (
+            "select * from fixed",
+            {"kind": "ranking"},
+            "unknown kind 'ranking'; known: binary, regression, value, time_to_event",
+        ),
         ("select * from fixed", {"lable": "x"}, "unknown config key 'lable'; known: entity, label"),
         ("select * from fixed", {"params": {"depth": 3}}, "unknown params for xgboost: depth; known: n_estimators"),
         ("select * from fixed", {"params": {"max_depth": 99}}, "max_depth=99"),

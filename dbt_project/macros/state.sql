@@ -325,17 +325,16 @@
         realised.as_of,
         realised.realised_at
     from foretable.realised as realised
-    inner join foretable.models as models
-        on
-            realised.prediction = models.prediction
-            and realised.version = models.version
-            and realised.metric = models.deciding_metric
+    left join foretable.models as models
+        on realised.prediction = models.prediction and realised.version = models.version
     inner join foretable.metrics as metrics
         on
             realised.prediction = metrics.prediction
             and realised.version = metrics.version
             and realised.metric = metrics.metric
-    where metrics.split = 'test' and metrics.scored_by = 'model' and not isnan(realised.value);
+    where
+        realised.metric = coalesce(models.deciding_metric, 'roc_auc') and metrics.split = 'test'
+        and metrics.scored_by = 'model' and not isnan(realised.value);
 
     create table if not exists foretable.runs (
         run_id varchar not null,

@@ -3,9 +3,9 @@
 import numpy as np
 
 from ibis_features import Examples, check_numbers
-from models_ml.bootstrap import Measures
 from models_ml.kinds.kind import Kind
 from models_ml.links import EXP, IDENTITY
+from models_ml.measures import Measures
 from models_ml.preconditions import check_varied
 from models_ml.value_metrics import value_measures
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from ibis_features import Examples, check_labels
-from models_ml.bootstrap import Measures
 from models_ml.evaluation import THRESHOLD, binary_measures
 from models_ml.kinds.kind import Kind
+from models_ml.measures import Measures
 from models_ml.preconditions import positive_weight
 
 

@@ -6,8 +6,9 @@ from typing import ClassVar
 import numpy as np
 
 from ibis_features import Examples
-from models_ml.bootstrap import Measures, on_all_rows
+from models_ml.bootstrap import on_all_rows
 from models_ml.links import Link
+from models_ml.measures import Measures
 
 LOWER_IS_BETTER = ("log_loss", "brier", "mse", "rmse", "mae")
 """Of the metrics that anything is chosen by."""
