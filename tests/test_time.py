@@ -101,6 +101,24 @@ def test_a_label_is_null_where_its_window_reaches_past_the_end_of_the_log(
     assert label(con, "labels__next_purchase_30d", as_of) == (0 if is_known else None)
 
 
+def test_a_positive_label_is_true_an_amount_above_0_or_days_within_the_horizon(pipeline: Pipeline) -> None:
+    as_of = NEWEST - timedelta(days=40)
+    bought = [
+        event("at_once", "purchase", str(as_of), price=7),
+        event("late", "purchase", str(as_of + timedelta(days=29, hours=23)), price=0.01),
+        event("too_late", "purchase", str(as_of + timedelta(days=30)), price=7),
+    ]
+    users = ("at_once", "late", "too_late", "silent")
+    con = pipeline.run([*(event(user, "register", "2025-01-01") for user in users), *bought])
+    counted = con.execute(
+        "select label, row_count, labelled_count, positive_count from labels__censored where as_of = ? order by label",
+        [as_of],
+    ).fetchall()
+    assert counted == [
+        ("churned_30d", 4, 4, 2), ("days_to_purchase_30d", 4, 4, 2), ("purchased_30d", 4, 4, 2), ("spend_30d", 4, 4, 2)
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("offset", "is_known"), [(timedelta(microseconds=-1), True), (timedelta(0), False)])
 def test_an_event_counts_only_where_it_was_loaded_before_as_of(
     pipeline: Pipeline, offset: timedelta, is_known: bool
