@@ -232,8 +232,8 @@ def test_compiling_is_part_of_the_callers_transaction(con: duckdb.DuckDBPyConnec
 def test_a_model_that_is_not_plain_trees_is_refused(con: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(ArtifactError, match="not dart with binary:logistic"):
         compile_sql(con, "churn", numeric_model(["a", "b"], booster="dart"))
-    with pytest.raises(ArtifactError, match="not gbtree with reg:squarederror"):
-        compile_sql(con, "churn", numeric_model(["a", "b"], objective="reg:squarederror"))
+    with pytest.raises(ArtifactError, match="not gbtree with count:poisson"):
+        compile_sql(con, "churn", numeric_model(["a", "b"], objective="count:poisson"))
 
 
 def test_a_key_missing_from_the_row_is_an_error_that_names_it(con: duckdb.DuckDBPyConnection) -> None:

@@ -60,8 +60,8 @@ def warehouse(tiny_shop: Shop, tmp_path: Path) -> Path:
         ("select * from fixed", {"model": "xgbost"}, "unknown model 'xgbost'; known: xgboost, logistic, mlp, lstm"),
         (
             "select * from fixed",
-            {"kind": "ranking"},
-            "unknown kind 'ranking'; known: binary, regression, value, time_to_event",
+            {"kind": "ordinal"},
+            "unknown kind 'ordinal'; known: binary, regression, value, time_to_event",
         ),
         ("select * from fixed", {"lable": "x"}, "unknown config key 'lable'; known: entity, label"),
         ("select * from fixed", {"params": {"depth": 3}}, "unknown params for xgboost: depth; known: n_estimators"),

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -16,6 +17,7 @@ from foretable.cli import main
 from foretable.reporting import charts, pages
 from foretable.reporting.facts import limits, read_facts
 from models_ml.evaluation import METRICS, TRUE_CALIBRATION_ERROR
+from models_ml.kinds import kind_of
 from tests.predicting import fixed, predict, state_of
 
 ODD = 'a<b>"x"</b>&/../y'
@@ -294,7 +296,9 @@ def test_limits_tell_what_is_weak(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_every_metric_has_words() -> None:
-    assert sorted(pages.METRIC_WORDS) == sorted([*METRICS, TRUE_CALIBRATION_ERROR])
+    some, ones = np.arange(4.0), np.ones((1, 4))
+    of_numbers = {name for kind in ("value", "time_to_event") for name in kind_of(kind, 3).measures(some, some)(ones)}
+    assert set(pages.METRIC_WORDS) == {*METRICS, TRUE_CALIBRATION_ERROR, *of_numbers}
 
 
 def test_a_cost_is_drawn_and_the_counts_are_at_the_threshold_that_it_chose(con: duckdb.DuckDBPyConnection) -> None:

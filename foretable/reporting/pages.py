@@ -19,7 +19,7 @@ from markupsafe import Markup
 from foretable.project import Refusal
 from foretable.reporting import charts
 from foretable.reporting.facts import PARTS, Facts, baseline_words, limits
-from foretable.results import changed_params
+from foretable.results import changed_params, metric_word
 from models_ml.evaluation import TRUE_CALIBRATION_ERROR
 from models_ml.judging import ABOVE
 from models_ml.warm_start import FULL, LESS, WARM
@@ -51,6 +51,7 @@ METRIC_WORDS = {
     TRUE_CALIBRATION_ERROR: ("calibration error to the truth", "mean distance of score and true probability"),
     "r2": ("R²", "0 is the mean label, 1 is perfect"),
     "normalised_gini": ("normalised Gini", "of the order of the rows: 0 is chance, 1 is perfect"),
+    "mse": ("MSE", "mean squared error, in the label's unit squared, lower is better"),
     "rmse": ("RMSE", "root of the mean squared error, in the label's unit, lower is better"),
     "mae": ("MAE", "mean absolute error, in the label's unit, lower is better"),
     "mape": ("MAPE", "mean error as a share of the label, over labels other than 0, lower is better"),
@@ -124,7 +125,7 @@ def render_report(facts: Facts) -> str:
             title=facts.prediction,
             lead=_filled(facts.words.lead, facts),
             use=_filled(facts.words.use, facts),
-            deciding_word=METRIC_WORDS[facts.deciding][0],
+            deciding_word=metric_word(facts.deciding),
             parts=_parts(facts),
             timeline=Markup(charts.timeline(facts.split, facts.horizon, facts.scored_as_of)),
             scored_by=_scored_by(facts),
