@@ -327,7 +327,7 @@ def test_the_tiny_shop_is_built_with_all_its_tests(tiny_shop: Shop) -> None:
     ]  # fmt: skip
     baselines = con.execute(
         "select distinct scored_by from foretable.metrics inner join foretable.models using (prediction, version) "
-        "where split = 'test' and kind = 'binary' order by all"
+        "where metrics.split = 'test' and kind = 'binary' order by all"
     ).fetchall()
     assert [row[0] for row in baselines] == [
         "above_base_rate", "above_recency", "above_rfm",

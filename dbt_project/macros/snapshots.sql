@@ -182,10 +182,15 @@
 {% endmacro %}
 
 
+{# About how many users there are; 1 before any are known. DuckDB's catalog has what is committed, dbt's cache more than that. #}
 {% macro user_count() %}
     {%- set node = graph.nodes['model.foretable.int_users__first_seen'] -%}
-    {%- set first_seen = adapter.get_relation(node.database, node.schema, node.alias) -%}
-    {{- return(run_query('select count(*) from ' ~ first_seen).columns[0].values()[0] if first_seen else 1) -}}
+    {%- set found -%}
+        select coalesce(max(estimated_size), 1) as user_count
+        from duckdb_tables()
+        where database_name = '{{ node.database }}' and schema_name = '{{ node.schema }}' and table_name = '{{ node.alias }}'
+    {%- endset -%}
+    {{- return(run_query(found).columns[0].values()[0]) -}}
 {% endmacro %}
 
 
