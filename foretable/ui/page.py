@@ -36,7 +36,7 @@ def main(path: Path) -> None:
         containing = st.text_input(f"{offer.entity} contains", key="containing")
         summary = file.summary(offer)
         ends = (0.0, 1.0) if offer.is_probability else score_range(summary)
-        low, high = st.slider("Score between", *ends, ends, key=f"between_{offer.is_probability}_{ends}")
+        low, high = st.slider("Score between", *ends, ends, key="between" if offer.is_probability else f"between_{ends}")
     show_summary(offer, summary)
     scores, what_if = st.columns([3, 2], gap="large")
     with scores:
