@@ -200,11 +200,11 @@ def slices(
     scores: np.ndarray,
     *,
     metric: str = "roc_auc",
-    measured: Callable[[np.ndarray, np.ndarray], float] = roc_auc,
+    measured: Callable[[np.ndarray], float] | None = None,
 ) -> list[Slice]:
     """A row for each of the `kept` values, one for all `other` ones and one for the `missing`, where rows hold them.
 
-    measured: the metric of this name, from labels and scores of some rows.
+    measured: the metric of this name, from the mask of some rows, [rows]; without it the AUC.
     """
     known = set(kept)
     named = np.array([MISSING if v is None else v if v in known else OTHER for v in values], object)
@@ -216,7 +216,7 @@ def slices(
         groups = Groups(labels[is_in], scores[is_in])
         rate = float(groups.found[-1] / groups.rows)
         mean = float(groups.scores @ groups.counts / groups.rows)
-        found = measured(labels[is_in], scores[is_in])
+        found = measured(is_in) if measured else roc_auc(labels[is_in], scores[is_in])
         auc = found if metric == "roc_auc" else np.nan
         rows.append(Slice(column, value, groups.rows, rate, mean, auc, metric, found))
     return rows
