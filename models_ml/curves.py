@@ -139,10 +139,16 @@ def curves(labels: np.ndarray, scores: np.ndarray) -> list[Point]:
 def number_curves(labels: np.ndarray, scores: np.ndarray) -> list[Point]:
     """The points of `calibration`, the mean label in place of the event rate, and of `score`; both are numbers."""
     groups = Groups(labels, scores)
+    return [*_calibration(groups), *score_curve(labels, scores)] if groups.rows else []
+
+
+def score_curve(labels: np.ndarray, scores: np.ndarray) -> list[Point]:
+    """The points of `score`, of numbers that may mean nothing but an order."""
+    groups = Groups(labels, scores)
     if not groups.rows:
         return []
     low, high = np.quantile(scores, SHOWN).astype(np.float64)
-    return [*_calibration(groups), *_histogram(groups, float(low), float(high if high > low else low + 1))]
+    return _histogram(groups, float(low), float(high if high > low else low + 1))
 
 
 def confusion(labels: np.ndarray, scores: np.ndarray, chosen: float) -> list[Confusion]:

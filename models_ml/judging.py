@@ -29,6 +29,7 @@ from models_ml.curves import (
     deciles,
     frequent_values,
     number_curves,
+    score_curve,
     slices,
 )
 from models_ml.evaluation import true_calibration_error
@@ -171,7 +172,8 @@ def _drawn(
 ) -> dict[str, Sequence[Row]]:
     """What is drawn of the model, by table."""
     if not spec.of_kind.has_threshold:
-        return {"deciles": deciles(labels, scores), "curves": number_curves(labels, scores)}
+        drawn = score_curve if spec.of_kind.has_items else number_curves
+        return {"deciles": deciles(labels, scores), "curves": drawn(labels, scores)}
     drawn: dict[str, Sequence[Row]] = {
         "deciles": deciles(labels, scores),
         "curves": curves(labels, scores),
