@@ -1,5 +1,6 @@
 """Predictions that put items in order: trained, judged, scored, compiled to SQL, looked up and watched."""
 
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 
 import udfs
+from ibis_features import Feature, FeatureSchema
 from models_ml import trees
 from models_ml.baselines import popularity_scores
-from tests.predicting import predict, version_count
+from tests.predicting import last_run, predict, version_count
 from udfs.lifecycle import compare, promote
 
 CANDIDATES = """
@@ -208,6 +210,24 @@ def test_features_are_selected_params_searched_and_versions_compared_by_lists(co
     assert rows["ndcg_at_10"]["lower"] is not None
     promote(con, "test", 2)
     assert con.execute("select distinct version, max(item_rank) from pred__test group by all").fetchall() == [(2, 12)]
+
+
+def test_a_warm_start_goes_on_with_lists_and_is_compared_by_them(con: duckdb.DuckDBPyConnection) -> None:
+    config = {**RANKED, "warm_start": True, "params": {**QUICK, "early_stopping_rounds": 10}}
+    select = candidates(con, known_before="2025-05-01")
+    assert predict(con, select, **config) is None
+    candidates(con)
+    assert predict(con, select, **config) is None
+    assert "its test NDCG@10 less that of a full retrain is" in last_run(con)["reason"]
+
+
+def test_an_item_stands_in_a_schema_only_where_there_is_one() -> None:
+    schema = FeatureSchema("user_id", "as_of", "label", (Feature("price", "number", "DOUBLE"),))
+    assert "item" not in schema.to_json()
+    ranked = replace(schema, item="item_id")
+    assert FeatureSchema.from_json(ranked.to_json()) == ranked
+    assert ranked.keys == ["as_of", "user_id", "item_id"]
+    assert not schema.is_within(ranked)
 
 
 def test_lists_that_go_on_in_the_next_batch_are_trained_as_one(

@@ -305,7 +305,9 @@
         as_of timestamp not null,
         known_at timestamp not null
     );
-    alter table foretable.outcomes add column if not exists item_id varchar;
+    {%- for column, type in {'item_id': 'varchar'}.items() %}
+    alter table foretable.outcomes add column if not exists {{ column }} {{ type }};
+    {%- endfor %}
 
     create table if not exists foretable.realised (
         prediction varchar not null,
