@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     import duckdb
 
 SLOWEST = 10
-METRIC_WORDS = {"roc_auc": "AUC", "r2": "R²", "normalised_gini": "Gini"}
-OTHER_WORDS = {"pr_auc": "PR-AUC", "log_loss": "log-loss", "rmse": "RMSE", "mae": "MAE"}
+METRIC_WORDS = {"roc_auc": "AUC", "r2": "R²", "normalised_gini": "Gini", "ndcg_at_10": "NDCG@10"}
+OTHER_WORDS = {
+    **{"pr_auc": "PR-AUC", "log_loss": "log-loss", "rmse": "RMSE", "mae": "MAE"},
+    **{"mrr": "MRR", "hr_at_10": "HR@10"},
+}
 TELLING_FEATURES = ("purchase_count_30d", "cart_count_7d", "view_count_7d", "recency_days")
 DEFAULT_WAREHOUSE = Path("warehouse.duckdb")
 
@@ -179,6 +182,7 @@ def judged_summary(row: dict[str, Any]) -> dict[str, Any]:
         "recency": _short(row["recency_value"]),
         "rfm": _short(row["rfm_value"]),
         "last value": _short(row["last_value_value"]),
+        "popularity": _short(row["popularity_value"]),
         "truth": _short(row["truth_value"]),
         "beside it": ", ".join(f"{OTHER_WORDS[name]} {row[name]:,.3f}" for name in OTHERS if row[name] is not None),
         "scored as_of": _day(row["scored_as_of"], 10),

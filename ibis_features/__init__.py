@@ -10,7 +10,15 @@ from ibis_features.errors import (
     NotFoundError,
     TrainingError,
 )
-from ibis_features.examples import Examples, check_keys, check_labels, check_numbers, labelled_snapshots, read_examples
+from ibis_features.examples import (
+    Examples,
+    check_grades,
+    check_keys,
+    check_labels,
+    check_numbers,
+    labelled_snapshots,
+    read_examples,
+)
 from ibis_features.online import Lookup
 from ibis_features.rows import Rows
 from ibis_features.schema import Feature, FeatureSchema, read_schema
@@ -38,6 +46,7 @@ __all__ = [
     "Split",
     "TrainingError",
     "Vocabulary",
+    "check_grades",
     "check_keys",
     "check_labels",
     "check_numbers",

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 
 import ibis
 import ibis.expr.types as ir
@@ -15,13 +16,15 @@ from ibis_features.rows import ROWS_PER_BATCH, Rows
 from ibis_features.schema import Feature, FeatureSchema
 
 LABEL = "__label"
+MOST_RELEVANT = 31
+"""The highest relevance of an item: its gain, 2 ** relevance - 1, is a whole number of 32 bits."""
 
 
 @dataclass(frozen=True)
 class Examples:
     """A lazy table of examples and the schema that says how to read it.
 
-    Rows come ordered by (as_of, entity), so that the same rows give the same batches whatever order they lie in.
+    Rows come ordered by the schema's keys, so that the same rows give the same batches whatever order they lie in.
     """
 
     table: ir.Table
@@ -57,8 +60,7 @@ class Examples:
         """
         columns = {feature.name: _readable(self.table[feature.name], feature) for feature in self.schema.features}
         label = self.table[self.schema.label].cast("float32")
-        keys = [self.schema.as_of, self.schema.entity]
-        return self.table.order_by(keys).select(**columns, **{LABEL: label})
+        return self.table.order_by(self.schema.keys).select(**columns, **{LABEL: label})
 
     def batches(self, rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[pa.RecordBatch]:
         """Arrow batches with one column a feature, named as it is, and the label as float32 in `LABEL`."""
@@ -77,8 +79,7 @@ class Examples:
 
     def column(self, name: str) -> pa.Array:
         """One numeric column as float32, in the order of `batches`."""
-        keys = [self.schema.as_of, self.schema.entity]
-        table = self.table.order_by(keys).select(**{name: self.table[name].cast("float32")})
+        table = self.table.order_by(self.schema.keys).select(**{name: self.table[name].cast("float32")})
         return table.to_pyarrow()[name].combine_chunks()
 
 
@@ -92,20 +93,20 @@ def read_examples(backend: Backend, relation: str, schema: FeatureSchema) -> Exa
 def check_keys(examples: Examples) -> None:
     """Check that the rows can be scored; raises ExamplesError on no rows, and on NULL or doubled keys."""
     schema, table = examples.schema, examples.table
-    entity, as_of = table[schema.entity], table[schema.as_of]
-    counts = table.aggregate(rows=table.count(), null_keys=(entity.isnull() | as_of.isnull()).sum())
+    names = [schema.entity, *([schema.item] if schema.item else []), schema.as_of]
+    is_null = reduce(or_, (table[name].isnull() for name in names))
+    counts = table.aggregate(rows=table.count(), null_keys=is_null.sum())
     counted = counts.to_pyarrow().to_pylist()[0]
     if not counted["rows"]:
         raise ExamplesError("the SELECT returns no rows; look at the tables it reads from")
     if counted["null_keys"]:
-        raise ExamplesError(
-            f"{counted['null_keys']} rows have a NULL {schema.entity} or {schema.as_of}; filter them out"
-        )
-    doubled = table.group_by([schema.entity, schema.as_of]).aggregate(n=table.count()).filter(ibis._.n > 1).count()
+        raise ExamplesError(f"{counted['null_keys']} rows have a NULL {_listed(names, 'or')}; filter them out")
+    doubled = table.group_by(names).aggregate(n=table.count()).filter(ibis._.n > 1).count()
     if doubles := int(doubled.execute()):
+        one = "triple" if schema.item else "pair"
         raise ExamplesError(
-            f"{doubles} pairs of {schema.entity} and {schema.as_of} occur more than once; "
-            "a join multiplies rows: each pair has to stand on one row"
+            f"{doubles} {one}s of {_listed(names, 'and')} occur more than once; "
+            f"a join multiplies rows: each {one} has to stand on one row"
         )
 
 
@@ -133,6 +134,18 @@ def check_numbers(examples: Examples, *, least: float | None = None) -> None:
         raise ExamplesError(f"{odd} rows have a label '{schema.label}' that is neither {allowed} nor NULL")
 
 
+def check_grades(examples: Examples) -> None:
+    """Raises ExamplesError where a label is neither NULL nor a whole number from 0 to MOST_RELEVANT."""
+    check_numbers(examples, least=0.0)
+    schema, value = examples.schema, examples.table[examples.schema.label].cast("float64")
+    strange = (value != value.floor()) | (value > MOST_RELEVANT)
+    if odd := int(examples.table.filter(value.notnull(), strange).count().execute()):
+        raise ExamplesError(
+            f"{odd} rows have a label '{schema.label}' that is no whole number from 0 to {MOST_RELEVANT}; it says how "
+            "relevant an item is, in a few grades: make amounts into grades"
+        )
+
+
 def labelled_snapshots(examples: Examples, *, horizon_days: int) -> list[datetime]:
     """The snapshots that have a labelled row, oldest first.
 
@@ -149,6 +162,11 @@ def labelled_snapshots(examples: Examples, *, horizon_days: int) -> list[datetim
             "shorten horizon_days, start the snapshots earlier, or bring a longer log"
         )
     return sorted(row[schema.as_of] for row in rows)
+
+
+def _listed(names: Sequence[str], word: str) -> str:
+    """`a, b and c`."""
+    return f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 
 def _readable(column: ir.Value, feature: Feature) -> ir.Value:

@@ -40,12 +40,21 @@ class Feature:
 
 @dataclass(frozen=True)
 class FeatureSchema:
-    """The columns of a prediction: two keys, one label, and the features in the SELECT's order."""
+    """The columns of a prediction: its keys, one label, and the features in the SELECT's order.
+
+    item: the third key of a prediction that puts items in order, one row an entity, item and as_of; None in others.
+    """
 
     entity: str
     as_of: str
     label: str
     features: tuple[Feature, ...]
+    item: str | None = None
+
+    @property
+    def keys(self) -> list[str]:
+        """What a row is told by, in the order in which rows are read."""
+        return [self.as_of, self.entity, *([self.item] if self.item else [])]
 
     @property
     def names(self) -> list[str]:
@@ -61,16 +70,17 @@ class FeatureSchema:
 
     def is_within(self, other: "FeatureSchema") -> bool:
         """Do the rows of the other schema have the same keys and label, and every feature with its type?"""
-        same = (self.entity, self.as_of, self.label) == (other.entity, other.as_of, other.label)
-        return same and set(self.features) <= set(other.features)
+        return (*self.keys, self.label) == (*other.keys, other.label) and set(self.features) <= set(other.features)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """`item` stands in it only where there is one, as in what older releases wrote."""
+        state = asdict(self)
+        return state if self.item else {name: value for name, value in state.items() if name != "item"}
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> "FeatureSchema":
         features = tuple(Feature(**feature) for feature in state["features"])
-        return cls(state["entity"], state["as_of"], state["label"], features)
+        return cls(state["entity"], state["as_of"], state["label"], features, state.get("item"))
 
 
 def read_schema(
@@ -80,6 +90,7 @@ def read_schema(
     entity: str,
     label: str,
     as_of: str = "as_of",
+    item: str | None = None,
     exclude: Sequence[str] = (),
 ) -> FeatureSchema:
     """Read the feature schema of `relation` (a quoted SQL name) from its column types.
@@ -88,7 +99,8 @@ def read_schema(
     or an excluded column is not there.
     """
     columns = {row[0]: row[1] for row in con.execute(f"describe select * from {relation}").fetchall()}
-    for role, name in (("entity", entity), ("as_of", as_of), ("label", label)):
+    named = {"entity": entity, **({"item": item} if item else {}), "as_of": as_of, "label": label}
+    for role, name in named.items():
         if name not in columns:
             raise ExamplesError(
                 f"the SELECT has no column '{name}', which the prediction needs as its {role}; "
@@ -105,11 +117,12 @@ def read_schema(
     missing = [name for name in exclude if name not in columns]
     if missing:
         raise ExamplesError(f"exclude names columns that the SELECT does not return: {', '.join(missing)}")
-    kept = {name: kind for name, kind in columns.items() if name not in {entity, as_of, label, *exclude}}
+    kept = {name: kind for name, kind in columns.items() if name not in {*named.values(), *exclude}}
     features = tuple(_feature(name, kind) for name, kind in kept.items())
     if not features:
-        raise ExamplesError(f"the SELECT returns no feature beside {entity}, {as_of} and {label}")
-    return FeatureSchema(entity, as_of, label, features)
+        *others, last = named.values()
+        raise ExamplesError(f"the SELECT returns no feature beside {', '.join(others)} and {last}")
+    return FeatureSchema(entity, as_of, label, features, item)
 
 
 def _feature(name: str, sql_type: str) -> Feature:

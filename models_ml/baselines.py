@@ -3,17 +3,37 @@
 Labels are 0 or 1 and scores probabilities, or both are numbers where a function says so; all [rows].
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from models_ml.inputs import signed_log
 from models_ml.logistic import logistic
+
+DRAWN = 10
+"""The mean of a few rows is drawn towards that of all as if so many more rows had that."""
 
 
 def constant_scores(train_labels: np.ndarray, n: int) -> np.ndarray:
     """The mean label of the training rows, of truth values the event rate, for each of `n` rows, float32."""
     return np.full(n, np.mean(train_labels, dtype=np.float64), np.float32)
+
+
+def popularity_scores(
+    train_items: Sequence[str | None], train_labels: np.ndarray, items: Sequence[str | None]
+) -> np.ndarray:
+    """The mean label of each item on the training rows, drawn towards the overall one, float32 [rows].
+
+    An item without a training row gets the overall mean.
+    """
+    known = pa.array(train_items, pa.string()).dictionary_encode()
+    codes, labels = known.indices.to_numpy(), np.asarray(train_labels, np.float64)
+    mean, rows = labels.mean(), np.bincount(codes, minlength=len(known.dictionary))
+    means = (np.bincount(codes, labels, len(rows)) + mean * DRAWN) / (rows + DRAWN)
+    places = pc.index_in(pa.array(items, pa.string()), known.dictionary).fill_null(len(means)).to_numpy()
+    return np.append(means, mean)[places].astype(np.float32)
 
 
 def single_feature_scores(train_column: np.ndarray, train_labels: np.ndarray, column: np.ndarray) -> np.ndarray:
@@ -26,7 +46,7 @@ def single_feature_scores(train_column: np.ndarray, train_labels: np.ndarray, co
     labels = np.asarray(train_labels, np.float64)
     missing = np.isnan(train_column)
     rate = labels.mean()
-    missing_rate = (labels[missing].sum() + rate * 10) / (missing.sum() + 10)
+    missing_rate = (labels[missing].sum() + rate * DRAWN) / (missing.sum() + DRAWN)
     known = np.sort(train_column[~missing])
     if not len(known) or rate in (0.0, 1.0):
         return np.where(np.isnan(column), missing_rate, rate).astype(np.float32)
@@ -55,7 +75,7 @@ def single_feature_numbers(train_column: np.ndarray, train_labels: np.ndarray, c
     labels = np.asarray(train_labels, np.float64)
     missing = np.isnan(train_column)
     mean = labels.mean()
-    missing_mean = (labels[missing].sum() + mean * 10) / (missing.sum() + 10)
+    missing_mean = (labels[missing].sum() + mean * DRAWN) / (missing.sum() + DRAWN)
     known = np.sort(train_column[~missing])
     if not len(known):
         return np.full(len(column), missing_mean, np.float32)

@@ -139,10 +139,16 @@ def curves(labels: np.ndarray, scores: np.ndarray) -> list[Point]:
 def number_curves(labels: np.ndarray, scores: np.ndarray) -> list[Point]:
     """The points of `calibration`, the mean label in place of the event rate, and of `score`; both are numbers."""
     groups = Groups(labels, scores)
+    return [*_calibration(groups), *score_curve(labels, scores)] if groups.rows else []
+
+
+def score_curve(labels: np.ndarray, scores: np.ndarray) -> list[Point]:
+    """The points of `score`, of numbers that may mean nothing but an order."""
+    groups = Groups(labels, scores)
     if not groups.rows:
         return []
     low, high = np.quantile(scores, SHOWN).astype(np.float64)
-    return [*_calibration(groups), *_histogram(groups, float(low), float(high if high > low else low + 1))]
+    return _histogram(groups, float(low), float(high if high > low else low + 1))
 
 
 def confusion(labels: np.ndarray, scores: np.ndarray, chosen: float) -> list[Confusion]:
@@ -200,11 +206,11 @@ def slices(
     scores: np.ndarray,
     *,
     metric: str = "roc_auc",
-    measured: Callable[[np.ndarray, np.ndarray], float] = roc_auc,
+    measured: Callable[[np.ndarray], float] | None = None,
 ) -> list[Slice]:
     """A row for each of the `kept` values, one for all `other` ones and one for the `missing`, where rows hold them.
 
-    measured: the metric of this name, from labels and scores of some rows.
+    measured: the metric of this name, from the mask of some rows, [rows]; without it the AUC.
     """
     known = set(kept)
     named = np.array([MISSING if v is None else v if v in known else OTHER for v in values], object)
@@ -216,7 +222,7 @@ def slices(
         groups = Groups(labels[is_in], scores[is_in])
         rate = float(groups.found[-1] / groups.rows)
         mean = float(groups.scores @ groups.counts / groups.rows)
-        found = measured(labels[is_in], scores[is_in])
+        found = measured(is_in) if measured else roc_auc(labels[is_in], scores[is_in])
         auc = found if metric == "roc_auc" else np.nan
         rows.append(Slice(column, value, groups.rows, rate, mean, auc, metric, found))
     return rows

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from ibis_features import Examples
 from ibis_features.examples import LABEL
-from models_ml.kinds import BINARY, Kind
+from models_ml.kinds import BINARY, Kind, lists_of
 from models_ml.trainer import FittedModel
 
 CONTRIBUTION_ROWS = 1_000
@@ -69,12 +69,13 @@ def by_permutation(
     if len(np.unique(labels)) < 2:
         return []
     rng = np.random.default_rng(seed)
-    measured = kind.value(kind.deciding, labels, _scores(fitted, whole))
+    lists = lists_of(rows)
+    measured = kind.value(kind.deciding, labels, _scores(fitted, whole), lists=lists)
     found = []
     for feature in features:
         place = whole.schema.get_field_index(feature)
         shuffled = whole.set_column(place, feature, whole.column(feature).take(_shuffle(whole.column(feature), rng)))
-        without = kind.value(kind.deciding, labels, _scores(fitted, shuffled))
+        without = kind.value(kind.deciding, labels, _scores(fitted, shuffled), lists=lists)
         found.append(Importance("permutation", feature, measured - without))
     return _ranked(found)
 

@@ -1,10 +1,9 @@
 """Judge a model on unseen rows beside its baselines: what says the same of every row, recency alone, recency with
-frequency and money, of an amount its last value, and a simulated shop's truth.
+frequency and money, of an amount its last value, of items their popularity, and a simulated shop's truth.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import duckdb
 import numpy as np
@@ -13,6 +12,7 @@ from ibis_features import ConfigError, Examples, FeatureSchema
 from ibis_features.examples import LABEL
 from models_ml.baselines import (
     constant_scores,
+    popularity_scores,
     regression_numbers,
     regression_scores,
     single_feature_numbers,
@@ -29,10 +29,11 @@ from models_ml.curves import (
     deciles,
     frequent_values,
     number_curves,
+    score_curve,
     slices,
 )
 from models_ml.evaluation import true_calibration_error
-from models_ml.kinds import Binary, Value
+from models_ml.kinds import Binary, Lists, Value, lists_of
 from models_ml.score_map import unmapped
 from models_ml.spec import PredictionSpec
 from models_ml.splitting import HOLDOUT
@@ -40,12 +41,12 @@ from models_ml.thresholds import Cost, choose_threshold, parse_threshold
 from models_ml.trainer import FittedModel
 
 JUDGED = ("validate", "test")
-BASELINES = ("base_rate", "mean", "recency", "rfm", "last_value")
+BASELINES = ("base_rate", "mean", "recency", "rfm", "last_value", "popularity")
 """What a version has to beat before it serves. `truth` is no baseline: it is the most that can be known."""
 RFM = ("recency_days", "purchase_count_90d", "purchase_value_90d")
 """Recency, frequency and money, where `rfm` names no columns of its own."""
 ABOVE = "above_"
-SHORT = {"roc_auc": "AUC", "r2": "R²", "normalised_gini": "normalised Gini"}
+SHORT = {"roc_auc": "AUC", "r2": "R²", "normalised_gini": "normalised Gini", "ndcg_at_10": "NDCG@10"}
 """What people call a metric."""
 
 
@@ -65,13 +66,15 @@ class Judgement:
 class JudgedPart:
     """Labels and scores of some rows, [rows] each, and what follows from them: (scored_by, metric).
 
-    thresholds: from which score on a row is said to be true, by who scored it; empty where the kind has none.
+    thresholds: from which score on a row is said to be true, by who scored it; empty where the kind has none. lists:
+    which rows are items of one list; None where the kind has no items.
     """
 
     labels: np.ndarray
     scores: np.ndarray
     metrics: tuple[tuple[str, Metric], ...]
     thresholds: Mapping[str, float]
+    lists: Lists | None
 
 
 def judge(
@@ -109,7 +112,7 @@ def judge(
         drawn["slices"] = [
             row
             for column, values in kept.items()
-            for row in _slices(spec, column, _texts(part, column), values, labels, scores)
+            for row in _slices(spec, column, _texts(part, column), values, judged)
         ]
         for table, rows in drawn.items():
             pictures.setdefault(table, []).extend((split, row) for row in rows)
@@ -148,10 +151,12 @@ def judge_part(
     entities = entity_codes(part)
     if thresholds is None:
         thresholds = _chosen_thresholds(spec, part, labels, scored_by)
-    by_model = kind.measures(labels, scores)
+    lists = lists_of(part)
+    by_model = kind.measures(labels, scores, lists=lists)
     metrics: list[tuple[str, Metric]] = []
     for name, values in scored_by.items():
-        measures = kind.measures(labels, values, threshold=thresholds.get(name, thresholds.get("model")))
+        threshold = thresholds.get(name, thresholds.get("model"))
+        measures = kind.measures(labels, values, threshold=threshold, lists=lists)
         found = with_intervals(measures, len(labels), entities=entities, seed=spec.seed)
         if "truth" in scored_by:
             found.append(true_calibration_error(scored_by["truth"], values, entities=entities, seed=spec.seed))
@@ -159,7 +164,7 @@ def judge_part(
         if name in BASELINES:
             above = with_difference(kind.deciding, by_model, measures, len(labels), entities=entities, seed=spec.seed)
             metrics.append((ABOVE + name, above))
-    return JudgedPart(labels, scores, tuple(metrics), thresholds)
+    return JudgedPart(labels, scores, tuple(metrics), thresholds, lists)
 
 
 def _drawn(
@@ -167,7 +172,8 @@ def _drawn(
 ) -> dict[str, Sequence[Row]]:
     """What is drawn of the model, by table."""
     if not spec.of_kind.has_threshold:
-        return {"deciles": deciles(labels, scores), "curves": number_curves(labels, scores)}
+        drawn = score_curve if spec.of_kind.has_items else number_curves
+        return {"deciles": deciles(labels, scores), "curves": drawn(labels, scores)}
     drawn: dict[str, Sequence[Row]] = {
         "deciles": deciles(labels, scores),
         "curves": curves(labels, scores),
@@ -183,11 +189,14 @@ def _slices(
     column: str,
     values: Sequence[str | None],
     kept: Sequence[str],
-    labels: np.ndarray,
-    scores: np.ndarray,
+    judged: JudgedPart,
 ) -> list[Slice]:
-    kind = spec.of_kind
-    measured = partial(kind.value, kind.deciding)
+    kind, labels, scores = spec.of_kind, judged.labels, judged.scores
+
+    def measured(rows: np.ndarray) -> float:
+        lists = judged.lists.at(rows) if judged.lists else None
+        return kind.value(kind.deciding, labels[rows], scores[rows], lists=lists)
+
     return slices(column, values, kept, labels, scores, metric=kind.deciding, measured=measured)
 
 
@@ -220,8 +229,8 @@ def check_slices(examples: Examples, spec: PredictionSpec) -> None:
     schema, types = examples.schema, dict(examples.table.schema().items())
     if gone := [column for column in spec.slices if column not in types]:
         raise ConfigError(f"slices names columns that the SELECT does not return: {', '.join(gone)}")
-    if keys := [column for column in spec.slices if column in {schema.entity, schema.as_of, schema.label}]:
-        raise ConfigError(f"slices names {', '.join(keys)}; it takes columns other than entity, as_of and label")
+    if keys := [column for column in spec.slices if column in {*schema.keys, schema.label}]:
+        raise ConfigError(f"slices names {', '.join(keys)}; it takes columns other than keys and label")
     for column in spec.slices:
         kind = types[column]
         if not (kind.is_string() or kind.is_boolean() or kind.is_numeric() or kind.is_uuid()):
@@ -282,6 +291,9 @@ def _baseline_scores(
     if last := last_value_column(part.schema, spec):
         [values] = _columns(part, [last]).T
         scored_by["last_value"] = np.where(np.isfinite(values), values, scored_by[kind.constant])
+    if item := part.schema.item:
+        then_items, now_items = (_texts(rows, item) for rows in (train, part))
+        scored_by["popularity"] = popularity_scores(then_items, train_labels, now_items)
     return scored_by
 
 
@@ -295,25 +307,25 @@ def _texts(examples: Examples, column: str) -> list[str | None]:
     schema, values = examples.schema, examples.table[column]
     if values.type().is_floating():
         values = values.isnan().ifelse(None, values)
-    ordered = examples.table.order_by([schema.as_of, schema.entity]).select(value=values.cast("string"))
+    ordered = examples.table.order_by(schema.keys).select(value=values.cast("string"))
     return ordered.to_pyarrow()["value"].to_pylist()
 
 
 def _truth(con: duckdb.DuckDBPyConnection, examples: Examples, truth: str) -> np.ndarray:
     """The true probabilities in the order of the batches; NaN where the truth says nothing."""
     schema = examples.schema
-    keys = examples.table.select(schema.entity, schema.as_of)
+    keys = examples.table.select(*schema.keys)
     backend = examples.table.get_backend()
     true = backend.sql(f"select * from {truth}")
     true = true.select(
         **{schema.entity: true[schema.entity], schema.as_of: true[schema.as_of], "probability": true[schema.label]}
     )
-    joined = keys.left_join(true, [schema.entity, schema.as_of]).order_by([schema.as_of, schema.entity])
+    joined = keys.left_join(true, [schema.entity, schema.as_of]).order_by(schema.keys)
     return joined.select(p=joined.probability.cast("float64")).to_pyarrow()["p"].to_numpy()
 
 
 def entity_codes(examples: Examples) -> np.ndarray:
     """One integer an entity, in the order of the batches."""
     schema = examples.schema
-    ordered = examples.table.order_by([schema.as_of, schema.entity]).select(schema.entity).to_pyarrow()
+    ordered = examples.table.order_by(schema.keys).select(schema.entity).to_pyarrow()
     return ordered[schema.entity].combine_chunks().dictionary_encode().indices.to_numpy()

@@ -11,7 +11,7 @@ from ibis_features.examples import LABEL
 from models_ml.association import rank_correlations
 from models_ml.bootstrap import NUMBERS_AT_ONCE
 from models_ml.evaluation import FORMULAS, roc_auc
-from models_ml.kinds import BINARY, Binary, Kind
+from models_ml.kinds import BINARY, Binary, Kind, Ranking
 
 LEAK_AUC = 0.9999
 LEAK_CATEGORIES = 50
@@ -59,15 +59,23 @@ def number_suspects(train: Examples, threshold: float = LEAK_CORRELATION) -> lis
 
 def refuse_leaks(train: Examples, kind: Kind = BINARY) -> None:
     """Raises ExamplesError where a feature tells the label by itself on these labelled rows."""
-    is_binary = isinstance(kind, Binary)
-    suspects = leak_suspects(train) if is_binary else number_suspects(train)
+    if isinstance(kind, Ranking):
+        train = _relevant_or_not(train)
+    is_truth_value = isinstance(kind, Binary | Ranking)
+    suspects = leak_suspects(train) if is_truth_value else number_suspects(train)
     if suspects:
-        measure = "AUC" if is_binary else "rank correlation"
+        measure = "AUC" if is_truth_value else "rank correlation"
         found = ", ".join(f"'{feature}' ({measure} {size:.4f})" for feature, size in suspects)
         raise ExamplesError(
             f"a feature tells the label by itself on the training rows: {found}. It most likely reads what happened "
             "after as_of; leave it out with exclude, or set leak_check=false if it is right"
         )
+
+
+def _relevant_or_not(train: Examples) -> Examples:
+    """The rows with a label that says whether an item is relevant at all."""
+    label = train.schema.label
+    return Examples(train.table.mutate(**{label: train.table[label].cast("float64") > 0}), train.schema)
 
 
 def telling_columns(table: pa.Table, labels: np.ndarray, threshold: float) -> list[tuple[str, float]]:

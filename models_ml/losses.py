@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from models_ml.kinds import Binary, Kind, TimeToEvent
+from models_ml.kinds import Binary, Kind, Ranking, TimeToEvent
 from models_ml.kinds.times import LEAST_DAYS
 
-KINDS = ("binary", "regression", "value", "time_to_event")
+KINDS = ("binary", "regression", "value", "time_to_event", "ranking")
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,13 @@ class Loss:
 
 
 def loss_of(kind: Kind, labels: np.ndarray, params: Mapping[str, Any], weight: float) -> Loss:
-    """The loss for labels of this kind, float32 [rows]; params.loss 'focal' is one of probabilities."""
-    if isinstance(kind, Binary):
+    """The loss for labels of this kind, float32 [rows]; params.loss 'focal' is one of probabilities.
+
+    Items are put in order by the probability that one is relevant at all, row by row: a batch holds pieces of lists.
+    """
+    if isinstance(kind, Binary | Ranking):
         gamma = params["gamma"] if params["loss"] == "focal" else 0.0
-        return Loss(_focal(gamma), weight, _log_odds(labels, weight))
+        return Loss(_focal(gamma), weight, _log_odds(labels > 0, weight))
     if isinstance(kind, TimeToEvent):
         days = np.clip(labels, LEAST_DAYS, kind.horizon_days)
         return Loss(_failure_time(kind.horizon_days), 1.0, float(np.log(days).mean()))
@@ -57,7 +60,7 @@ def _focal(gamma: float) -> Callable[[Any, Any, Any], Any]:
     """The log-loss, and with gamma the focal one of Lin et al., "Focal loss for dense object detection", 2017."""
 
     def losses(xp: Any, labels: Any, margins: Any) -> Any:
-        signed = xp.where(labels == 1, margins, -margins)
+        signed = xp.where(labels > 0, margins, -margins)
         zero = xp.zeros_like(signed)
         loss = xp.logaddexp(zero, -signed)
         return loss * xp.exp(-gamma * xp.logaddexp(zero, signed)) if gamma else loss
@@ -87,5 +90,5 @@ def _failure_time(horizon_days: float) -> Callable[[Any, Any, Any], Any]:
 
 
 def _log_odds(labels: np.ndarray, weight: float) -> float:
-    """Of a true label among these, 1 added to both kinds."""
-    return float(np.log((labels.sum() * weight + 1) / ((1 - labels).sum() + 1)))
+    """Of a true one among these truth values, 1 added to both kinds."""
+    return float(np.log((labels.sum() * weight + 1) / ((~labels).sum() + 1)))

@@ -15,7 +15,7 @@ from ibis_features import Examples, Feature
 from ibis_features.examples import LABEL
 from models_ml.association import chi_square, mutual_information, rank_correlations, value_codes
 from models_ml.fitting import fit_spec
-from models_ml.kinds import LOWER_IS_BETTER, Binary
+from models_ml.kinds import LOWER_IS_BETTER, Binary, Lists, lists_of
 from models_ml.select_steps import Step
 from models_ml.spec import PredictionSpec
 from models_ml.trainer import FittedModel, Progress
@@ -149,9 +149,11 @@ def _permuted(
     fitted = fit_spec(alone, parts["train"], parts["validate"], params=spec.params or {}, progress=progress)
     features = parts["validate"].schema.features
     table, labels = _sample(parts["validate"], features, spec)
+    lists = lists_of(parts["validate"])
+    lists = lists.at(_sampled_places(parts["validate"], spec)) if lists else None
     batch = table.combine_chunks().to_batches()[0]
-    loss = spec.of_kind.loss(labels, fitted.predict(batch))
-    return {f.name: _loss_without(spec, fitted, batch, f.name, labels) - loss for f in judged}
+    loss = spec.of_kind.loss(labels, fitted.predict(batch), lists=lists)
+    return {f.name: _loss_without(spec, fitted, batch, f.name, labels, lists) - loss for f in judged}
 
 
 def _missed(spec: PredictionSpec) -> str:
@@ -162,21 +164,23 @@ def _missed(spec: PredictionSpec) -> str:
 
 
 def _loss_without(
-    spec: PredictionSpec, fitted: FittedModel, batch: pa.RecordBatch, name: str, labels: np.ndarray
+    spec: PredictionSpec,
+    fitted: FittedModel,
+    batch: pa.RecordBatch,
+    name: str,
+    labels: np.ndarray,
+    lists: Lists | None,
 ) -> float:
     place = batch.schema.get_field_index(name)
     order = pa.array(np.random.default_rng(spec.seed).permutation(batch.num_rows))
     shuffled = batch.set_column(place, name, batch.column(place).take(order))
-    return spec.of_kind.loss(labels, fitted.predict(shuffled))
+    return spec.of_kind.loss(labels, fitted.predict(shuffled), lists=lists)
 
 
 def _sample(examples: Examples, features: Sequence[Feature], spec: PredictionSpec) -> tuple[pa.Table, np.ndarray]:
     """At most SAMPLE_ROWS rows of these features in the types that models read, and their labels, [rows]."""
     some = Examples(examples.table, replace(examples.schema, features=tuple(features)))
-    total = examples.rows()
-    kept = np.arange(total)
-    if total > SAMPLE_ROWS:
-        kept = np.sort(np.random.default_rng(spec.seed).choice(total, SAMPLE_ROWS, replace=False))
+    kept = _sampled_places(examples, spec)
     pieces, start = [], 0
     for batch in some.batches():
         low, high = np.searchsorted(kept, [start, start + batch.num_rows])
@@ -184,6 +188,14 @@ def _sample(examples: Examples, features: Sequence[Feature], spec: PredictionSpe
         start += batch.num_rows
     table = pa.Table.from_batches(pieces)
     return table.drop_columns([LABEL]), table[LABEL].to_numpy()
+
+
+def _sampled_places(examples: Examples, spec: PredictionSpec) -> np.ndarray:
+    """Which rows, in the order of the batches, a sample of at most SAMPLE_ROWS takes: the same ones each time."""
+    total = examples.rows()
+    if total <= SAMPLE_ROWS:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(spec.seed).choice(total, SAMPLE_ROWS, replace=False))
 
 
 def _named(spec: PredictionSpec) -> set[str]:

@@ -30,17 +30,18 @@ class PredictionSpec:
     entity: column of the key. label: column to predict, NULL where not yet known. horizon_days: length of the label's
     window. kind: what the label is: 'binary', true or false; 'regression', a number; 'value', an amount that is 0 for
     many and never less; 'time_to_event', days until an event, horizon_days or more where it has not happened within
-    them. model: the trainer, or all members of an ensemble, as in 'xgboost + mlp'; a config lists these. ensemble: how
-    the members become one. params: the trainer's own settings, in an ensemble by member. exclude: columns that are not
-    features. class_weight: 'balanced' weighs both classes alike in training. undersample: the share of the entities
-    whose false labels train. select: leave features out, one step after another. interactions: pairs of features that
-    become columns, or how many of them are to be found. tune: search the params. calibrate: how scores become
-    probabilities: 'isotonic', 'platt', or None. threshold: from which score on a row is said to be true: 'f1', {'cost':
-    {'false_positive': 1, 'false_negative': 5}}, or {'capacity': 1000} or '5%' of a snapshot. warm_start: new snapshots
-    go on from the version that serves. retrain: when to train; a mapping says when new rows alone are worth it:
-    {'every': '7 days', 'on_drift': 0.2, 'on_decay': 0.05}. promote: whether a new version serves: when_better than its
-    baselines, always, or never but by hand. seed: of all chance. validate_snapshots, test_snapshots: how many of the
-    newest labelled snapshots judge the model. holdout: the share of the entities that never train, judged apart.
+    them; 'ranking', how relevant an item is. item: column of the third key, of a ranking alone: what is put in order
+    for the entity. model: the trainer, or all members of an ensemble, as in 'xgboost + mlp'; a config lists these.
+    ensemble: how the members become one. params: the trainer's own settings, in an ensemble by member. exclude: columns
+    that are not features. class_weight: 'balanced' weighs both classes alike in training. undersample: the share of the
+    entities whose false labels train. select: leave features out, one step after another. interactions: pairs of
+    features that become columns, or how many of them are to be found. tune: search the params. calibrate: how scores
+    become probabilities: 'isotonic', 'platt', or None. threshold: from which score on a row is said to be true: 'f1',
+    {'cost': {'false_positive': 1, 'false_negative': 5}}, or {'capacity': 1000} or '5%' of a snapshot. warm_start: new
+    snapshots go on from the version that serves. retrain: when to train; a mapping says when new rows alone are worth
+    it: {'every': '7 days', 'on_drift': 0.2, 'on_decay': 0.05}. promote: whether a new version serves: when_better than
+    its baselines, always, or never but by hand. seed: of all chance. validate_snapshots, test_snapshots: how many of
+    the newest labelled snapshots judge the model. holdout: the share of the entities that never train, judged apart.
     recency: the feature whose value alone is a baseline. rfm: the features whose logistic regression is a baseline,
     None for those of RFM that the SELECT has. last_value: the feature whose own value is a baseline of an amount, None
     for purchase_value_<horizon_days>d where the SELECT has it. truth: relation with the true probabilities of a
@@ -54,6 +55,7 @@ class PredictionSpec:
     horizon_days: int
     model: str
     kind: str = "binary"
+    item: str | None = None
     as_of: str = "as_of"
     ensemble: str = "mean"
     params: Mapping[str, Any] | None = None
@@ -108,7 +110,7 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
             f"config lacks {_keys(missing)}; a prediction needs at least "
             "config(materialized='prediction', entity='user_id', label='…', horizon_days=30, model='xgboost')"
         )
-    for key in ("entity", "label", "as_of", "recency", "truth", "last_value"):
+    for key in ("entity", "item", "label", "as_of", "recency", "truth", "last_value"):
         _check(config, key, isinstance(config.get(key, ""), str | None), "a name")
     for key in ("horizon_days", "validate_snapshots", "test_snapshots"):
         _check(config, key, _is_whole(config.get(key, 1)) and config.get(key, 1) > 0, "a whole number above 0")
@@ -136,6 +138,7 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
     _choice(config, "class_weight", CLASS_WEIGHTS)
     _choice(config, "calibrate", CALIBRATE)
     _check_share(config)
+    _check_item(config, kind)
     _check_kind(config, kind, model)
     _check_probabilities(config, model)
     _check_warm_start(config, model)
@@ -153,6 +156,18 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
     if not kind.has_threshold:
         parsed |= {"calibrate": None, "threshold": None}
     return PredictionSpec(**{**config, **parsed, **lists})
+
+
+def _check_item(config: Mapping[str, Any], kind: Kind) -> None:
+    """Raises ConfigError where a ranking has no key of its items, or another kind has one."""
+    item = config.get("item")
+    if kind.has_items and item is None:
+        raise ConfigError(f"kind '{kind.name}' puts items in order; name the column of their key: item='item_id'")
+    if not kind.has_items and item is not None:
+        raise ConfigError(f"config item={item!r} is for kind 'ranking' alone; leave it out where kind is '{kind.name}'")
+    others = {key: config.get(key, "as_of") for key in ("entity", "as_of", "label")}
+    if twice := [key for key, column in others.items() if column == item]:
+        raise ConfigError(f"config item={item!r} is the {twice[0]} already; an item is told by a column of its own")
 
 
 def _check_kind(config: Mapping[str, Any], kind: Kind, model: str) -> None:

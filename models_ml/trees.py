@@ -17,7 +17,7 @@ from ibis_features import ArtifactError, Examples, FeatureSchema
 from ibis_features.examples import LABEL
 from models_ml.calibration import probabilities
 from models_ml.encoding import MatrixColumn, columns_from_json, columns_to_json, fit_matrix_columns, matrix
-from models_ml.kinds import BINARY, Binary, Kind, TimeToEvent
+from models_ml.kinds import BINARY, Binary, Kind, Ranking, TimeToEvent, lists_of
 from models_ml.kinds.times import LEAST_DAYS
 from models_ml.preconditions import Bounds, check_params
 from models_ml.trainer import Observe, Progress
@@ -54,8 +54,12 @@ OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
         "aft_loss_distribution": "logistic",
         "aft_loss_distribution_scale": 1.0,
     },
+    "ranking": {"objective": "rank:ndcg", "eval_metric": "ndcg@10-"},
 }
-"""What is minimised for each kind of label, and what early stopping goes by."""
+"""What is minimised for each kind of label, and what early stopping goes by.
+
+The minus lets a list without a relevant item count as 0: one that cannot be put in order is no success.
+"""
 KINDS = tuple(OBJECTIVES)
 BOUNDS: Bounds = {
     "n_estimators": (1, 10_000),
@@ -96,7 +100,8 @@ def fit(
     observe: Observe | None = None,
     start: "TreesModel | None" = None,
 ) -> "TreesModel":
-    """Boost trees on `train` until the loss on `validate` has stopped falling; keep the rounds up to its least.
+    """Boost trees on `train` until the loss on `validate`, of a ranking minus its NDCG, has stopped falling; keep the
+    rounds up to its least.
 
     The rows pass through memory in batches and stay there as bins of one byte or two, not as floats. With `start` they
     are floats: more rounds follow its own, whose trees split between the bins of other rows.
@@ -117,6 +122,10 @@ def fit(
         quantiles = {"max_bin": params["max_bin"], "nthread": threads}
         train_rows = xgboost.QuantileDMatrix(_batch_source(train, given), **quantiles)
         validate_rows = xgboost.QuantileDMatrix(_batch_source(validate, given), ref=train_rows, **quantiles)
+    for rows, examples in ((train_rows, train), (validate_rows, validate)):
+        # Given batch by batch, XGBoost 3.2 would cut a list in two that goes on in the next batch.
+        if lists := lists_of(examples):
+            rows.set_info(qid=lists.groups)
     settings = {name: value for name, value in params.items() if name not in ("n_estimators", "early_stopping_rounds")}
     booster = xgboost.train(
         {
@@ -133,7 +142,7 @@ def fit(
         evals=[(validate_rows, "validate")],
         early_stopping_rounds=params["early_stopping_rounds"],
         verbose_eval=False,
-        callbacks=[_reporter(progress, observe, params["n_estimators"])],
+        callbacks=[_reporter(progress, observe, params["n_estimators"], sign=-1 if kind.has_items else 1)],
         xgb_model=start.booster if start else None,
     )
     progress("training", 1.0)
@@ -259,9 +268,14 @@ class _Given:
 
 
 def _start(kind: Kind, train: Examples) -> dict[str, float]:
-    """Where the trees of amounts and times start from: the mean label; XGBoost's own choice is far off for times."""
+    """Where the trees of amounts and times start from: the mean label; XGBoost's own choice is far off for times.
+
+    Where the scores of a list start from is no matter to their order.
+    """
     if isinstance(kind, Binary):
         return {}
+    if isinstance(kind, Ranking):
+        return {"base_score": 0.0}
     mean = float(train.table[train.schema.label].cast("float64").mean().execute())
     return {"base_score": max(mean, LEAST_DAYS) if isinstance(kind, TimeToEvent) else mean}
 
@@ -297,7 +311,10 @@ def _floats(examples: Examples, given: _Given, threads: int) -> "xgboost.DMatrix
     return xgboost.DMatrix(**whole, missing=np.nan, nthread=threads)
 
 
-def _reporter(progress: Progress, observe: Observe | None, rounds: int) -> "xgboost.callback.TrainingCallback":
+def _reporter(
+    progress: Progress, observe: Observe | None, rounds: int, *, sign: int
+) -> "xgboost.callback.TrainingCallback":
+    """sign: by which the metric of early stopping becomes a loss."""
     import xgboost
 
     class Reporter(xgboost.callback.TrainingCallback):
@@ -306,7 +323,7 @@ def _reporter(progress: Progress, observe: Observe | None, rounds: int) -> "xgbo
                 progress("training", epoch / rounds)
             if observe is not None:
                 [losses] = evals_log["validate"].values()
-                observe(epoch, losses[-1])
+                observe(epoch, sign * losses[-1])
             return False
 
     return Reporter()

@@ -18,7 +18,7 @@ import numpy as np
 from ibis_features import ConfigError, Examples, ExamplesError
 from models_ml.fitting import fit_spec
 from models_ml.judging import scored
-from models_ml.kinds import LOWER_IS_BETTER
+from models_ml.kinds import LOWER_IS_BETTER, lists_of
 from models_ml.search_space import Space, Tune, search_space
 from models_ml.spec import PredictionSpec
 from models_ml.trainer import GivenUpError, Progress, trainer
@@ -118,7 +118,8 @@ def _run(
             observe=observe,
         )
         labels, scores = scored(fitted, parts["validate"])
-        value, state = spec.of_kind.value(spec.tune.metric, labels, scores), COMPLETE
+        lists = lists_of(parts["validate"])
+        value, state = spec.of_kind.value(spec.tune.metric, labels, scores, lists=lists), COMPLETE
         if np.isnan(value):
             raise ExamplesError(
                 f"tune metric {spec.tune.metric} is not defined on the validation rows, whose labels are all alike; "

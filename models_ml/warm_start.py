@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from ibis_features import Examples, Split
 from models_ml.bootstrap import Metric, with_difference, with_intervals
 from models_ml.judging import SHORT, entity_codes, scored
+from models_ml.kinds import lists_of
 from models_ml.spec import PredictionSpec
 from models_ml.thresholds import choose_threshold, parse_threshold
 from models_ml.trainer import FittedModel
@@ -65,8 +66,8 @@ def better_of(warm: FittedModel, full: FittedModel, spec: PredictionSpec, parts:
     kind = spec.of_kind
     test = parts["test"]
     (labels, of_warm), (_, of_full) = (scored(fitted, test) for fitted in (warm, full))
-    entities = entity_codes(test)
-    by_warm, by_full = (kind.measures(labels, scores) for scores in (of_warm, of_full))
+    entities, lists = entity_codes(test), lists_of(test)
+    by_warm, by_full = (kind.measures(labels, scores, lists=lists) for scores in (of_warm, of_full))
     less = with_difference(kind.deciding, by_warm, by_full, len(labels), entities=entities, seed=spec.seed)
     is_warm = less.upper >= 0
     other, name = (full, FULL) if is_warm else (warm, WARM)
@@ -74,7 +75,7 @@ def better_of(warm: FittedModel, full: FittedModel, spec: PredictionSpec, parts:
     if kind.has_threshold:
         rule, snapshots = parse_threshold(spec.threshold), parts["validate"].snapshot_count()
         threshold = choose_threshold(rule, *scored(other, parts["validate"]), snapshots=snapshots)
-    by_other = kind.measures(labels, of_full if is_warm else of_warm, threshold=threshold)
+    by_other = kind.measures(labels, of_full if is_warm else of_warm, threshold=threshold, lists=lists)
     found = with_intervals(by_other, len(labels), entities=entities, seed=spec.seed)
     own = less if is_warm else replace(less, value=-less.value, lower=-less.upper, upper=-less.lower)
     metrics = [("test", name, metric) for metric in found]

@@ -5,7 +5,7 @@ larger Arrow batches, and as many of them are in work at a time as DuckDB has th
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import duckdb
@@ -17,36 +17,43 @@ from udfs.quoting import current_database, identifier, literal, readable
 
 ROWS_PER_BATCH = 16_384
 BYTES_AT_ONCE = 2**24
-KEY = "__entity"
-
 Answers = Callable[[pa.RecordBatch], Mapping[str, pa.Array]]
 """What a model says of a batch of its features: columns by name, one value a row."""
 
 
 def answered(
-    con: duckdb.DuckDBPyConnection, relation: str, condition: str, entity: str, schema: FeatureSchema, answers: Answers
+    con: duckdb.DuckDBPyConnection,
+    relation: str,
+    condition: str,
+    keys: Sequence[str],
+    schema: FeatureSchema,
+    answers: Answers,
 ) -> Iterator[pa.Table]:
-    """The answers for the rows of a relation for which the condition holds, each beside its entity as text in `KEY`.
+    """The answers for the rows of a relation for which the condition holds, each beside its keys as text.
+
+    The columns of the keys come first, named `key_0`, `key_1` and so on.
 
     They come in tables of about `BYTES_AT_ONCE`: one statement to write each batch would cost more than its rows do.
     The rows are read on a cursor of their own: they have to be committed, and `con` may write between two batches.
     """
-    features = "".join(f", {readable(f'examples.{identifier(f.name)}', f)}" for f in schema.features)
+    listed = [f"examples.{identifier(key)}::varchar" for key in keys]
+    listed += [readable(f"examples.{identifier(f.name)}", f) for f in schema.features]
     settings = con.execute("select current_setting('threads'), current_setting('TimeZone')").fetchone()
     assert settings is not None
     threads, zone = int(settings[0]), settings[1]
     types = empty_batch(schema).schema
 
     def answer(batch: pa.RecordBatch) -> pa.RecordBatch:
-        found = answers(feature_batch(batch.columns[1:], types))
-        return pa.RecordBatch.from_pydict({KEY: batch.column(0), **found})
+        of_keys = {f"key_{place}": batch.column(place) for place in range(len(keys))}
+        found = answers(feature_batch(batch.columns[len(keys) :], types))
+        return pa.RecordBatch.from_pydict({**of_keys, **found})
 
     cursor = con.cursor()
     try:
         cursor.execute(f"use {identifier(current_database(con))}")
         cursor.execute(f"set TimeZone = {literal(zone)}")  # a cursor has that of the database, not of the connection
         rows = cursor.execute(
-            f"select examples.{identifier(entity)}::varchar{features} from {relation} as examples where {condition}"
+            f"select {', '.join(listed)} from {relation} as examples where {condition}"
         ).to_arrow_reader(ROWS_PER_BATCH)
         with ThreadPoolExecutor(max_workers=threads) as pool:
             yield from _gathered(_in_turn(pool, answer, rows, ahead=threads + 1))

@@ -14,6 +14,7 @@ from models_ml import registry
 from models_ml.artifact import unpack
 from models_ml.bootstrap import with_difference, with_intervals
 from models_ml.judging import entity_codes, scored
+from models_ml.kinds import lists_of
 from models_ml.registry import (
     PredictionRun,
     RegisteredVersion,
@@ -111,6 +112,7 @@ def scoring_by(
         prediction=prediction,
         version=found.version,
         entity=found.schema.entity,
+        item=found.schema.item,
         as_of=found.schema.as_of,
         examples=examples,
         newest=newest_snapshot(con, examples, found.schema.as_of),
@@ -150,10 +152,10 @@ def compare(con: duckdb.DuckDBPyConnection, prediction: str, one: int, other: in
         fitted = unpack(read_artifact(con, prediction, version.version), expected_sha256=version.sha256)
         labels, values = scored(fitted, Examples(part.table, version.schema))
         scores.append(values)
-    entities = entity_codes(part)
+    entities, lists = entity_codes(part), lists_of(part)
     kind = registered_kind(con, prediction, one)
     measures = [
-        kind.measures(labels, values, threshold=threshold_of(con, prediction, version.version)[1])
+        kind.measures(labels, values, threshold=threshold_of(con, prediction, version.version)[1], lists=lists)
         for values, version in zip(scores, versions, strict=True)
     ]
     measured = [with_intervals(by_one, len(labels), seed=SEED, resamples=0) for by_one in measures]

@@ -61,7 +61,15 @@ def understand(con: duckdb.DuckDBPyConnection, request: Request) -> Order:
     merged_params(spec.model, spec.params or {})
     check_search(spec)
     exclude = (*spec.exclude, *_without_history(con, request, spec))
-    schema = read_schema(con, request.building, entity=spec.entity, label=spec.label, as_of=spec.as_of, exclude=exclude)
+    schema = read_schema(
+        con,
+        request.building,
+        entity=spec.entity,
+        item=spec.item,
+        label=spec.label,
+        as_of=spec.as_of,
+        exclude=exclude,
+    )
     examples = read_examples(connect_backend(con), request.building, schema)
     check_keys(examples)
     spec.of_kind.check_labels(examples)
@@ -99,7 +107,7 @@ def _without_history(con: duckdb.DuckDBPyConnection, request: Request, spec: Pre
     if spec.include_unversioned:
         return []
     there = {row[0] for row in con.execute(f"describe {request.building}").fetchall()}
-    keys = {spec.entity, spec.label, spec.as_of, *spec.exclude}
+    keys = {spec.entity, spec.item, spec.label, spec.as_of, *spec.exclude}
     left_out = [name for name in request.unversioned if name in there - keys]
     if left_out:
         say(

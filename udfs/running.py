@@ -106,6 +106,7 @@ class Run:
                 prediction=request.name,
                 version=version,
                 entity=order.spec.entity,
+                item=order.spec.item,
                 as_of=order.spec.as_of,
                 examples=request.building,
                 newest=order.newest,

@@ -16,22 +16,25 @@ from models_ml.spec import PredictionSpec
 from models_ml.thresholds import Capacity, parse_threshold
 from models_ml.trainer import FittedModel
 from udfs.answers import MARGIN, REASONS, explanation
-from udfs.bulk import KEY, Answers, answered
+from udfs.bulk import Answers, answered
 from udfs.compiling import UncompiledError, compile_sql, drop_sql, registered
 from udfs.compiling.calibration import score_sql
 from udfs.quoting import identifier
 
 PARITY_ROWS = 2_000
 SCORED = "temp.main.foretable_scored"
-SCORE_COLUMNS = ("version", "score", "score_rank", "score_decile", "predicted_label", "scored_at", "reasons")
-"""What the table of scores has besides the entity and as_of."""
+SCORE_COLUMNS = (
+    *("version", "score", "score_rank", "score_decile", "item_rank", "predicted_label", "scored_at", "reasons"),
+)
+"""What the table of scores has besides the keys."""
 
 
 @dataclass(frozen=True)
 class Scoring:
     """Which rows to score with which version, and where the scores go. Relations are quoted SQL names.
 
-    reasons: how many of the strongest reasons to write beside each score; 0 for none, and no column.
+    reasons: how many of the strongest reasons to write beside each score; 0 for none, and no column. item: the key of
+    what is put in order for the entity; None where nothing is.
     """
 
     prediction: str
@@ -44,11 +47,13 @@ class Scoring:
     run_id: str
     run_at: str
     reasons: int = 0
+    item: str | None = None
 
 
 def check_keys_of_scores(spec: PredictionSpec) -> None:
     """Raises ConfigError where a key is named as a column that the table of scores has besides."""
-    if taken := [name for name in (spec.entity, spec.as_of) if name.casefold() in SCORE_COLUMNS]:
+    keys = [name for name in (spec.entity, spec.item, spec.as_of) if name]
+    if taken := [name for name in keys if name.casefold() in SCORE_COLUMNS]:
         raise ConfigError(
             f"the key '{taken[0]}' is named as a column of the table of scores ({', '.join(SCORE_COLUMNS)}); give it "
             "another name in the SELECT"
@@ -80,11 +85,12 @@ def log_shadow_scores(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: 
 def score_rows(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedModel) -> int:
     """Score the rows of the newest snapshot into the temporary table `SCORED`; return their number."""
     entity, as_of = identifier(scoring.entity), identifier(scoring.as_of)
+    item = identifier(scoring.item) if scoring.item else "null::varchar"
     listed = f", null::{REASONS} as reasons" if scoring.reasons else ""
     con.execute(
         f"create or replace temp table {SCORED} as "
-        f"select {entity} as entity_id, null::float as score, null::float as raw_score, {as_of} as as_of{listed} "
-        f"from {scoring.examples} limit 0"
+        f"select {entity} as entity_id, {item} as item_id, null::float as score, null::float as raw_score, "
+        f"{as_of} as as_of{listed} from {scoring.examples} limit 0"
     )
     score_map = score_map_of(fitted)
     raw_map = score_map if isinstance(score_map, Link) else None
@@ -92,7 +98,8 @@ def score_rows(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedM
     insert = f"""
         insert into {SCORED} by name
         select
-            {KEY} as entity_id,
+            key_0 as entity_id,
+            {"key_1" if scoring.item else "null"} as item_id,
             {score_sql(score_map, "margin")} as score,
             {score_sql(raw_map, "margin")} as raw_score,
             timestamp '{scoring.newest}' as as_of
@@ -100,7 +107,8 @@ def score_rows(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedM
     """
     condition = f"examples.{as_of} = timestamp '{scoring.newest}'"
     answers = _answers(con, scoring, fitted)
-    for rows in answered(con, scoring.examples, condition, scoring.entity, fitted.schema, answers):
+    keys = [scoring.entity, *([scoring.item] if scoring.item else [])]
+    for rows in answered(con, scoring.examples, condition, keys, fitted.schema, answers):
         with registered(con, rows) as batch:
             con.execute(f"{insert} from {batch}")
     return row_count(con, SCORED)
@@ -121,21 +129,27 @@ def _write_target(con: duckdb.DuckDBPyConnection, scoring: Scoring, rows: int) -
     kind = registered_kind(con, scoring.prediction, scoring.version)
     direction = "asc" if kind.is_lowest_first else "desc"
     predicted = f"{_predicted_label(con, scoring, rows)} as predicted_label," if kind.has_threshold else ""
+    item = item_rank = ""
+    if scoring.item:
+        item = f"item_id as {identifier(scoring.item)},"
+        item_rank = "row_number() over (partition by entity_id order by score_rank)::integer as item_rank,"
     con.execute(f"drop table if exists {scoring.target}")
     con.execute(
         f"""
         create table {scoring.target} as
         with ranked as (
-            select *, row_number() over (order by score {direction}, entity_id)::integer as score_rank
+            select *, row_number() over (order by score {direction}, entity_id, item_id)::integer as score_rank
             from {SCORED}
         )
 
         select
             entity_id as {identifier(scoring.entity)},
+            {item}
             {scoring.version}::integer as version,
             score,
             score_rank,
             ntile(10) over (order by score_rank)::integer as score_decile,
+            {item_rank}
             {predicted}
             as_of as {identifier(scoring.as_of)},
             timestamp '{scoring.run_at}' as scored_at
@@ -150,8 +164,9 @@ def _append_to_log(con: duckdb.DuckDBPyConnection, scoring: Scoring, *, is_shado
     con.execute(
         f"""
         insert into foretable.prediction_log by name
-        select ? as run_id, ? as prediction, ?::integer as version, ? as entity, entity_id::varchar as entity_id, score,
-            raw_score, as_of, timestamp '{scoring.run_at}' as scored_at, ?::boolean as is_shadow
+        select ? as run_id, ? as prediction, ?::integer as version, ? as entity, entity_id::varchar as entity_id,
+            item_id::varchar as item_id, score, raw_score, as_of, timestamp '{scoring.run_at}' as scored_at,
+            ?::boolean as is_shadow
         from {SCORED}
         """,
         [scoring.run_id, scoring.prediction, scoring.version, scoring.entity, is_shadow],

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import duckdb
+import numpy as np
 
 from ibis_features import Examples, FeatureSchema
 from models_ml.artifact import unpack
 from models_ml.bootstrap import with_intervals
 from models_ml.drift import Drift, feature_drift, score_drift
 from models_ml.interactions import interactions_of, with_interactions
+from models_ml.kinds import Lists
 from models_ml.registry import (
     ActiveModel,
     add_drift,
@@ -83,56 +85,84 @@ def write_realised(
     The labels themselves go into foretable.outcomes. `examples` is a quoted relation. Returns how many sets are new.
     The caller holds the transaction.
     """
+    _join_known(con, prediction, examples, schema)
+    con.execute(
+        f"""
+        insert into foretable.outcomes by name
+        select distinct
+            $prediction as prediction,
+            known.entity_id,
+            known.item_id,
+            known.label,
+            known.as_of,
+            $at::timestamp as known_at
+        from {KNOWN} as known
+        anti join (select entity_id, item_id, as_of from foretable.outcomes where prediction = $prediction) as outcomes
+            on known.entity_id = outcomes.entity_id
+            and known.item_id is not distinct from outcomes.item_id
+            and known.as_of = outcomes.as_of
+        order by known.as_of, known.entity_id, known.item_id
+        """,
+        {"prediction": prediction, "at": at},
+    )
+    known = _known(con, has_items=schema.item is not None)
+    con.execute(f"drop table {KNOWN}")
+    for version, as_of, labels, scores, lists in known:
+        _, threshold = threshold_of(con, prediction, version)
+        kind = registered_kind(con, prediction, version)
+        measures = kind.measures(labels, scores, threshold=threshold, lists=lists)
+        found = with_intervals(measures, len(labels), seed=SEED, resamples=0)
+        add_realised(con, prediction, version, as_of, found, at)
+    return len(known)
+
+
+def _join_known(con: duckdb.DuckDBPyConnection, prediction: str, examples: str, schema: FeatureSchema) -> None:
+    """Write into `KNOWN` the last score that each version gave to a row whose label is known by now, and the label."""
     entity, as_of, label = map(identifier, (schema.entity, schema.as_of, schema.label))
+    item = f"examples.{identifier(schema.item)}::varchar" if schema.item else "null::varchar"
     con.execute(
         f"""
         create or replace temp table {KNOWN} as
         with logged as (
-            select log.version, log.entity_id, log.as_of, max_by(log.score, log.rowid) as score
+            select log.version, log.entity_id, log.item_id, log.as_of, max_by(log.score, log.rowid) as score
             from foretable.prediction_log as log
             anti join (select version, as_of from foretable.realised where prediction = $prediction) as realised
                 on log.version = realised.version and log.as_of = realised.as_of
             where log.prediction = $prediction and log.score is not null
-            group by log.version, log.entity_id, log.as_of
+            group by log.version, log.entity_id, log.item_id, log.as_of
         )
 
-        select logged.version, logged.entity_id, logged.as_of, logged.score, examples.{label}::double as label
+        select logged.*, examples.{label}::double as label
         from logged
         inner join {examples} as examples
-            on logged.entity_id = examples.{entity}::varchar and logged.as_of = examples.{as_of}
+            on logged.entity_id = examples.{entity}::varchar
+            and logged.item_id is not distinct from {item}
+            and logged.as_of = examples.{as_of}
         where examples.{label} is not null
         """,
         {"prediction": prediction},
     )
-    con.execute(
-        f"""
-        insert into foretable.outcomes by name
-        select distinct $prediction as prediction, entity_id, label::double as label, as_of, $at::timestamp as known_at
-        from {KNOWN}
-        anti join (select entity_id, as_of from foretable.outcomes where prediction = $prediction) as outcomes
-            using (entity_id, as_of)
-        order by as_of, entity_id
-        """,
-        {"prediction": prediction, "at": at},
-    )
+
+
+def _known(
+    con: duckdb.DuckDBPyConnection, *, has_items: bool
+) -> list[tuple[int, datetime, np.ndarray, np.ndarray, Lists | None]]:
+    """Version and as_of with the labels, the scores and, where rows are items of a list, the lists; [rows] each."""
+    codes = {"entity_id": "groups", "item_id": "items"} if has_items else {}
+    coded = "".join(f", dense_rank() over (order by {key}) as {name}" for key, name in codes.items())
+    columns = ["label", "score", *codes.values()]
+    order = ", ".join(["score", "label", *codes.values()])
+    listed = ", ".join(f"list({column} order by {order}) as {column}" for column in columns)
     rows = con.execute(
-        f"""
-        select version, as_of, list(label order by score, label) as labels, list(score order by score, label) as scores
-        from {KNOWN}
-        group by version, as_of
-        order by version, as_of
-        """
+        f"with coded as (select version, as_of, label, score{coded} from {KNOWN}) "
+        f"select version, as_of, {listed} from coded group by version, as_of order by version, as_of"
     ).fetchnumpy()
-    con.execute(f"drop table {KNOWN}")
-    for version, day, labels, scores in zip(
-        *(rows[name] for name in ("version", "as_of", "labels", "scores")), strict=True
-    ):
-        _, threshold = threshold_of(con, prediction, int(version))
-        kind = registered_kind(con, prediction, int(version))
-        measures = kind.measures(labels, scores, threshold=threshold)
-        found = with_intervals(measures, len(labels), seed=SEED, resamples=0)
-        add_realised(con, prediction, int(version), day.astype("datetime64[us]").item(), found, at)
-    return len(rows["version"])
+    return [
+        (int(version), as_of.astype("datetime64[us]").item(), labels, scores, Lists(*lists) if lists else None)
+        for version, as_of, labels, scores, *lists in zip(
+            *(rows[name] for name in ("version", "as_of", *columns)), strict=True
+        )
+    ]
 
 
 def _score_drift(

@@ -279,7 +279,9 @@
         as_of timestamp not null,
         scored_at timestamp not null
     );
-    {%- for column, type in {'raw_score': 'float', 'is_shadow': 'boolean default false'}.items() %}
+    {%- for column, type in {
+        'raw_score': 'float', 'is_shadow': 'boolean default false', 'item_id': 'varchar'
+    }.items() %}
     alter table foretable.prediction_log add column if not exists {{ column }} {{ type }};
     {%- endfor %}
 
@@ -303,6 +305,9 @@
         as_of timestamp not null,
         known_at timestamp not null
     );
+    {%- for column, type in {'item_id': 'varchar'}.items() %}
+    alter table foretable.outcomes add column if not exists {{ column }} {{ type }};
+    {%- endfor %}
 
     create table if not exists foretable.realised (
         prediction varchar not null,

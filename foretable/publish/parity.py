@@ -47,17 +47,25 @@ def _forms(one: Serving) -> dict[tuple[str, bool], str]:
 
     A row is told by its rank, since its key may be hashed in the file.
     """
-    entity, as_of = identifier(one.schema.entity), identifier(one.schema.as_of)
+    keys = [identifier(key) for key in one.schema.keys]
+    as_of, entity = keys[:2]
     name, of, table = (f"{SCHEMA}.{identifier(one.prediction + suffix)}" for suffix in ("", "_of", "_table"))
-    ranked = f"{WAREHOUSE}.{one.scores.sql} as ranked on {ROWS}.{entity} = ranked.{entity}"
+    is_same_row = " and ".join(f"{ROWS}.{key} = ranked.{key}" for key in keys[1:])
+    ranked = f"{WAREHOUSE}.{one.scores.sql} as ranked on {is_same_row}"
     newest = f"{ROWS}.{as_of} = timestamp '{one.newest}'"
     rows = f"{WAREHOUSE}.{one.examples.sql} as {ROWS}"
+    looked_up = f"select score_rank, {of}({ROWS}.{entity}) as score from {one.scores.sql} as {ROWS}"
+    if one.schema.item:
+        item = identifier(one.schema.item)
+        looked_up = (
+            f"select score_rank, listed.row.score as score "
+            f"from (select entity, unnest({of}(entity)) as row "
+            f"from (select distinct {entity} as entity from {one.scores.sql})) as listed "
+            f"join {one.scores.sql} as {ROWS} on {ROWS}.{entity} = listed.entity and {ROWS}.{item} = listed.row.{item}"
+        )
     return {
         (one.prediction, False): f"select score_rank, {name}({ROWS}) as score from {rows} join {ranked} where {newest}",
-        (
-            f"{one.prediction}_of",
-            False,
-        ): f"select score_rank, {of}({ROWS}.{entity}) as score from {one.scores.sql} as {ROWS}",
+        (f"{one.prediction}_of", False): looked_up,
         (f"{one.prediction}_table", True): (
             f"select score_rank, {ROWS}.score from {table}('{WAREHOUSE}.{one.examples.schema}.{one.examples.name}') "
             f"as {ROWS} join {ranked} where {newest}"

@@ -27,13 +27,13 @@ SALT = "foretable_salt"
 class Personal:
     """The project's word on columns, and what to do with those that are personal: drop, hash or keep.
 
-    entities: keys of predictions; no key is dropped, since nothing could be joined or looked up without it: one that is
-    personal is hashed.
+    keys: entities and items of predictions; no key is dropped, since nothing could be joined or looked up without it:
+    one that is personal is hashed.
     """
 
     mode: str
     manifest: Manifest | None
-    entities: frozenset[str]
+    keys: frozenset[str]
 
     def check_known(self) -> None:
         """Raises PublishError where the build has not recorded what is personal, as those of older releases."""
@@ -72,7 +72,7 @@ class Personal:
         name = identifier(column)
         if column.casefold() not in personal:
             return name
-        is_key = column.casefold() in self.entities
+        is_key = column.casefold() in self.keys
         if is_key or (self.mode == "hash" and column.casefold() not in features):
             return f"sha256(getvariable('{SALT}') || {name}::varchar) as {name}"
         return None

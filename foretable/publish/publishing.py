@@ -159,8 +159,8 @@ def _tell_left_out(con: duckdb.DuckDBPyConnection, content: _Content) -> None:
 def _content(con: duckdb.DuckDBPyConnection, state: Path, mode: str) -> _Content:
     manifest = read_manifest(con)
     serving = serving_of(con, manifest)
-    entities = frozenset(one.schema.entity.casefold() for one in serving)
-    personal = Personal(mode, manifest, entities)
+    keys = frozenset(key.casefold() for one in serving for key in (one.schema.entity, one.schema.item) if key)
+    personal = Personal(mode, manifest, keys)
     if mode != "keep":
         personal.check_known()
         con.execute(f"set variable {SALT} = ?", [read_salt(state)])

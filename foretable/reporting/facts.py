@@ -79,6 +79,17 @@ class Facts:
         return WORDS[self.model["kind"]]
 
     @property
+    def named_by(self) -> list[str]:
+        """The keys that tell a row of a snapshot."""
+        return _keys(self.schema)
+
+    @property
+    def ranked(self) -> str:
+        """What scores put in order, in words."""
+        entity, item = self.schema.entity, self.schema.item
+        return f"each {item} for a {entity}" if item else f"each {entity}"
+
+    @property
     def is_drawn(self) -> bool:
         """Were curves kept when it was trained?"""
         return bool(self.drawn["curves"])
@@ -171,6 +182,7 @@ def baseline_words(config: Mapping[str, Any]) -> dict[str, str]:
         "recency": f"{config.get('recency', 'recency')} alone",
         "rfm": "recency, frequency and money",
         "last_value": f"{config['last_value']} alone" if config.get("last_value") else "the last value",
+        "popularity": "the popularity of an item",
     }
 
 
@@ -260,14 +272,15 @@ def _importance(con: duckdb.DuckDBPyConnection, key: list[Any]) -> dict[str, lis
 
 def _explained(con: duckdb.DuckDBPyConnection, model: Mapping[str, Any], schema: FeatureSchema) -> list[dict[str, Any]]:
     """The highest, the middle and the lowest score of the newest rows, explained by the version that serves."""
-    entity, as_of = identifier(schema.entity), identifier(schema.as_of)
+    keys, named_by = _joined(schema)
+    columns = ", ".join(f"pred.{identifier(key)}" for key in schema.keys)
     [explain] = [name for name in register(con, [model["prediction"]]) if name.startswith("explain_")]
     try:
         return rows_of(
             con,
             f"""
             with chosen as (
-                select pred.{entity}, pred.{as_of}, pred.score, pred.score_rank
+                select {columns}, {named_by} as entity_id, pred.score, pred.score_rank
                 from {model["target"]} as pred
                 where pred.version = ? and pred.score_rank in (
                     select unnest([1, (count(*) + 1) // 2, count(*)]) from {model["target"]}
@@ -276,13 +289,12 @@ def _explained(con: duckdb.DuckDBPyConnection, model: Mapping[str, Any], schema:
 
             explained as (
                 select
-                    chosen.{entity}::varchar as entity_id,
+                    chosen.entity_id,
                     chosen.score,
                     chosen.score_rank,
                     {identifier(explain)}(examples) as reasons
                 from chosen
-                inner join {model["examples"]} as examples
-                    on chosen.{entity} = examples.{entity} and chosen.{as_of} = examples.{as_of}
+                inner join {model["examples"]} as examples using ({keys})
             )
 
             select
@@ -303,16 +315,15 @@ def _likeliest(
     con: duckdb.DuckDBPyConnection, model: Mapping[str, Any], schema: FeatureSchema, features: Sequence[str]
 ) -> list[dict[str, Any]]:
     """The rows that score highest, by the version that serves; none where the tables are gone or have changed."""
-    entity, as_of = identifier(schema.entity), identifier(schema.as_of)
+    keys, named_by = _joined(schema)
     values = "".join(f", examples.{identifier(name)} as feature_{place}" for place, name in enumerate(features))
     try:
         rows = rows_of(
             con,
             f"""
-            select pred.{entity}::varchar as entity_id, pred.score, pred.{as_of} as as_of {values}
+            select {named_by} as entity_id, pred.score, pred.{identifier(schema.as_of)} as as_of {values}
             from {model["target"]} as pred
-            left join {model["examples"]} as examples
-                on pred.{entity} = examples.{entity} and pred.{as_of} = examples.{as_of}
+            left join {model["examples"]} as examples using ({keys})
             where pred.version = ?
             order by pred.score_rank
             limit {LIKELIEST_ROWS}
@@ -324,6 +335,16 @@ def _likeliest(
     return [{**row, "values": [row[f"feature_{place}"] for place in range(len(features))]} for row in rows]
 
 
+def _keys(schema: FeatureSchema) -> list[str]:
+    return [schema.entity, *([schema.item] if schema.item else [])]
+
+
+def _joined(schema: FeatureSchema) -> tuple[str, str]:
+    """By which columns scores are joined with their rows, and how a row of `pred` is named, as SQL."""
+    named = ", ".join(f"pred.{identifier(key)}::varchar" for key in _keys(schema))
+    return ", ".join(map(identifier, schema.keys)), f"concat_ws(' · ', {named})"
+
+
 def _left_out(
     con: duckdb.DuckDBPyConnection, model: Mapping[str, Any], config: Mapping[str, Any], schema: FeatureSchema
 ) -> list[str]:
@@ -331,5 +352,5 @@ def _left_out(
         columns = [name for name, *_ in con.execute(f"describe {model['examples']}").fetchall()]
     except (duckdb.CatalogException, duckdb.ParserException):
         return list(config.get("exclude", []))
-    used = {schema.entity, schema.as_of, schema.label, *schema.names}
+    used = {*schema.keys, schema.label, *schema.names}
     return [name for name in columns if name not in used]

@@ -1,4 +1,4 @@
-"""What a report says of a prediction by its kind: of truth values, of amounts, and of times."""
+"""What a report says of a prediction by its kind: of truth values, amounts, times, and of what is put in order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ class KindWords:
     """The words of a report that hang on the kind; `{label}` and `{span}` stand for the label and the horizon.
 
     rate: what the mean label of some rows is called. adds_to: what a contribution is added to. score: the axis of a
-    score. use: what scores are for. found: the axis of the gain. is_share: is a score a share, from 0 to 1?
+    score. use: what scores are for. calibration: how to read that picture; empty where a score means nothing but an
+    order. found: the axis of the gain. is_share: is a score a share, from 0 to 1?
     """
 
     lead: str
@@ -61,6 +62,17 @@ WORDS: Mapping[str, KindWords] = {
         calibration="On the dotted line a score is the mean label, which ends at the horizon. Dots are tenths.",
         gain="Which share of all days the highest scores hold.",
         lift="How many times longer each tenth waits than a row on average.",
+        found="gain (share of the sum of all labels)",
+    ),
+    "ranking": KindWords(
+        lead="the items in the order of <b>{label}</b> within the {span} after the cut-off instant, as_of",
+        rate="mean relevance",
+        adds_to="the score",
+        score="score (higher stands further up)",
+        use="by {label} within the {span} after as_of; a score tells an order and no more",
+        calibration="",
+        gain="Which share of all relevance the highest scores of all lists hold; further above the line is better.",
+        lift="How many times more relevant each tenth of all rows is than a row on average.",
         found="gain (share of the sum of all labels)",
     ),
 }

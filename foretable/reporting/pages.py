@@ -60,6 +60,12 @@ METRIC_WORDS = {
     "concordance": ("concordance", "share of pairs in the right order: 0.5 is chance, 1 is perfect"),
     "mae_of_events": ("MAE of events", "mean absolute error in days where the event came, lower is better"),
     "event_share_error": ("event share error", "share said to have the event less the share that had it"),
+    "ndcg_at_10": ("NDCG@10", "of the first 10 of each list: 1 is perfect"),
+    "mrr": ("MRR", "mean of 1 / the place of the first relevant item"),
+    "hr_at_10": ("hit rate@10", "share of the lists with a relevant item among the first 10"),
+    "precision_at_10": ("precision@10", "relevant items among the first 10, over 10"),
+    "recall_at_10": ("recall@10", "share of a list's relevant items among the first 10"),
+    "coverage_at_10": ("coverage@10", "share of all items that are among the first 10 of any list"),
     "top_decile_lift": ("lift of the top tenth", "times the event rate or the mean label"),
 }
 
@@ -152,7 +158,7 @@ def render_index(listed: Sequence[Facts], linked: set[str]) -> str:
             "metric": METRIC_WORDS[facts.deciding][0],
             **{
                 name: facts.metrics.get(("test", name, facts.deciding))
-                for name in ("model", "recency", "rfm", "last_value")
+                for name in ("model", "recency", "rfm", "last_value", "popularity")
             },
         }
         for facts in listed
@@ -240,7 +246,8 @@ def _pictures(facts: Facts) -> list[Picture]:
         svg = charts.precision_recall(*curve("precision_recall"), event_rate=event_rate)
         found.append(("Precision and recall", svg, caption))
     words = facts.words
-    found.append(("Calibration", charts.calibration(*curve("calibration"), words), words.calibration))
+    if words.calibration:
+        found.append(("Calibration", charts.calibration(*curve("calibration"), words), words.calibration))
     svg = charts.histogram(facts.curve("score", "test"), words)
     found.append(("Scores", svg, "How the scores of the test rows lie."))
     if deciles:

@@ -66,6 +66,7 @@ class Offered(BaseModel):
     prediction: str
     entity: str = Field(description="The column that names who is scored.")
     entity_type: str
+    item: str | None = Field(description="The column that names what is put in order for the entity; null for none.")
     version: int | None
     row_count: int
     as_of: str | None = Field(description="The newest snapshot that is scored, in UTC.")
@@ -118,6 +119,24 @@ class Explained(BaseModel):
     score: float | None
     reasons: list[Reason] | None
     features: dict[str, Any] | None = None
+
+
+class RecommendedItem(BaseModel):
+    item: str | int | float | None
+    score: float | None
+    item_rank: int = Field(description="The item's place in the entity's list; 1 is the best.")
+    reasons: list[Reason] | None = Field(None, description="Why; where a build has written reasons.")
+
+
+class Recommended(BaseModel):
+    """The first items of an entity's list, best first, from the table of scores."""
+
+    prediction: str
+    entity: str | int | float | None
+    version: int | None
+    as_of: str | None
+    scored_at: str | None
+    items: list[RecommendedItem]
 
 
 class AskedRow(BaseModel):
@@ -218,6 +237,7 @@ def _add_routes(app: FastAPI, settings: Settings) -> None:
         },
     }
     entity = Query(description="Whose score, as the entity's column has it.")
+    most_items = Query(description="How many items at most.", ge=1, le=1000)
 
     @app.get("/health", summary="Whether the server answers; needs no token")
     async def health() -> dict[str, str]:
@@ -231,6 +251,12 @@ def _add_routes(app: FastAPI, settings: Settings) -> None:
     @app.get("/score/{name}", response_model=Score, summary="The score of an entity", **guarded)
     async def score(request: Request, name: str, entity: Annotated[str, entity]) -> Response:
         return JSONResponse(file_of(request).score(name, entity))
+
+    @app.get("/recommend/{name}", response_model=Recommended, summary="The best items for an entity", **guarded)
+    async def recommend(
+        request: Request, name: str, entity: Annotated[str, entity], n: Annotated[int, most_items] = 10
+    ) -> Response:
+        return JSONResponse(file_of(request).recommended(name, entity, n))
 
     @app.post("/score/{name}", response_model=RowScore, summary="The score of a row, or of a changed entity", **guarded)
     async def score_row(request: Request, name: str, asked: Asked) -> Response:

@@ -25,7 +25,8 @@ SCHEMA = "scores"
 class Offer:
     """One prediction. Relations and functions are quoted SQL names; None where the file has no such thing.
 
-    features: what the macro takes, name to SQL type, in its order. left_out: those that the rows of the file lack, as
+    item: the key of what is put in order for the entity; None where nothing is, and an entity has one score. features:
+    what the macro takes, name to SQL type, in its order. left_out: those that the rows of the file lack, as
     a published file leaves out what is personal.
     """
 
@@ -33,6 +34,7 @@ class Offer:
     table: str
     entity: str
     entity_type: str
+    item: str | None
     as_of: str
     columns: tuple[str, ...]
     rows: str | None
@@ -74,6 +76,7 @@ def read_offers(con: duckdb.DuckDBPyConnection) -> dict[str, Offer]:
             table=_relation(schema, table),
             entity=entity,
             entity_type=columns[entity],
+            item=names[1] if "item_rank" in columns else None,
             as_of=as_of,
             columns=names,
             rows=_relation(*rows) if rows else None,
@@ -116,6 +119,7 @@ def described(offer: Offer) -> dict[str, Any]:
         "prediction": offer.name,
         "entity": offer.entity,
         "entity_type": offer.entity_type,
+        "item": offer.item,
         "can_score_rows": offer.macro is not None,
         "can_explain_rows": offer.explainer is not None,
         "has_reasons": offer.has_reasons,

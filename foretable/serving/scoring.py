@@ -91,15 +91,35 @@ class ScoringFile:
         return [row["value"] for row in rows]
 
     def score(self, name: str, entity: object) -> Row:
-        """The entity's row of the table of scores, without reasons; raises NotFoundError where there is none."""
+        """The entity's row of the table of scores, without reasons; raises NotFoundError where there is no such one."""
         offer = self.offer(name)
+        _check_single(offer)
         row = self._scored(offer, entity, [column for column in offer.columns if column != "reasons"])
         as_of = row.pop(offer.as_of)
         return {"prediction": name, "entity": row.pop(offer.entity), **row, "as_of": as_of}
 
+    def recommended(self, name: str, entity: object, most: int) -> Row:
+        """The first items of the entity's list, best first; raises NotFoundError where there is no list."""
+        offer = self.offer(name)
+        if offer.item is None:
+            raise NotFoundError(f"'{name}' scores a {offer.entity} and puts no items in order; ask /score/{name}")
+        listed = ["score", "item_rank", *(["reasons"] if offer.has_reasons else [])]
+        rows = self._all(
+            f"select version, {quoted(offer.as_of)} as as_of, scored_at, {quoted(offer.entity)} as entity, "
+            f"{quoted(offer.item)} as item, {', '.join(listed)} from {offer.table} "
+            f"where {quoted(offer.entity)} = try_cast(? as {offer.entity_type}) and item_rank <= ? order by item_rank",
+            [_key(offer, entity), most],
+        )
+        if not rows:
+            raise NotFoundError(_unknown(offer, entity))
+        shared = {key: rows[0][key] for key in ("entity", "version", "as_of", "scored_at")}
+        items = [{key: row[key] for key in ("item", *listed)} for row in rows]
+        return {"prediction": name, **shared, "items": items}
+
     def reasons(self, name: str, entity: object) -> Row:
         """Why the entity scores so; raises NotFoundError where the file does not say."""
         offer = self.offer(name)
+        _check_single(offer)
         if offer.has_reasons:
             row = self._scored(offer, entity, [offer.entity, "version", "score", "reasons"])
             return {"prediction": name, "entity": row.pop(offer.entity), **row}
@@ -108,6 +128,7 @@ class ScoringFile:
     def features(self, name: str, entity: object, changes: Mapping[str, Any] | None = None) -> Row:
         """The features of the entity that its score was made from, with `changes` in their place."""
         offer = self.offer(name)
+        _check_single(offer)
         _check_macro(offer)
         if offer.rows is None:
             raise NotFoundError(f"the file holds no rows of '{name}' to change; give all features in `features`")
@@ -209,6 +230,14 @@ def _key(offer: Offer, entity: object) -> object:
     if offer.entity_type.endswith(("INT", "INTEGER")) and not re.fullmatch(r"[+-]?\d+", str(entity)):
         raise NotFoundError(_unknown(offer, entity))
     return entity
+
+
+def _check_single(offer: Offer) -> None:
+    if offer.item is not None:
+        raise NotFoundError(
+            f"'{offer.name}' puts {offer.item}s in order, so that a {offer.entity} has a list and no single score; see "
+            f"the table pred__{offer.name}, ask /recommend/{offer.name}, or give all features of a row"
+        )
 
 
 def _check_macro(offer: Offer) -> None:

@@ -8,12 +8,27 @@ from collections.abc import Mapping
 from models_ml.kinds.amounts import Regression, Value
 from models_ml.kinds.binary import Binary
 from models_ml.kinds.kind import LOWER_IS_BETTER, Kind
+from models_ml.kinds.lists import Lists, lists_of
+from models_ml.kinds.rankings import Ranking
 from models_ml.kinds.times import TimeToEvent
 
 BINARY = Binary()
-KINDS: Mapping[str, type[Kind]] = {kind.name: kind for kind in (Binary, Regression, Value, TimeToEvent)}
+KINDS: Mapping[str, type[Kind]] = {kind.name: kind for kind in (Binary, Regression, Value, TimeToEvent, Ranking)}
 
-__all__ = ["BINARY", "KINDS", "LOWER_IS_BETTER", "Binary", "Kind", "Regression", "TimeToEvent", "Value", "kind_of"]
+__all__ = [
+    "BINARY",
+    "KINDS",
+    "LOWER_IS_BETTER",
+    "Binary",
+    "Kind",
+    "Lists",
+    "Ranking",
+    "Regression",
+    "TimeToEvent",
+    "Value",
+    "kind_of",
+    "lists_of",
+]
 
 
 def kind_of(name: str, horizon_days: int) -> Kind:

@@ -4,6 +4,7 @@ import numpy as np
 
 from ibis_features import Examples, check_numbers
 from models_ml.kinds.kind import Kind
+from models_ml.kinds.lists import Lists
 from models_ml.links import EXP, IDENTITY
 from models_ml.measures import Measures
 from models_ml.preconditions import check_varied
@@ -28,7 +29,9 @@ class Regression(Kind):
         check_varied(train, validate)
         return 1.0
 
-    def measures(self, labels: np.ndarray, scores: np.ndarray, *, threshold: float | None = None) -> Measures:
+    def measures(
+        self, labels: np.ndarray, scores: np.ndarray, *, threshold: float | None = None, lists: Lists | None = None
+    ) -> Measures:
         return value_measures(labels, scores)
 
     def score_words(self, label: str, horizon_days: int) -> str:

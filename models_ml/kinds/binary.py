@@ -5,6 +5,7 @@ import numpy as np
 from ibis_features import Examples, check_labels
 from models_ml.evaluation import THRESHOLD, binary_measures
 from models_ml.kinds.kind import Kind
+from models_ml.kinds.lists import Lists
 from models_ml.measures import Measures
 from models_ml.preconditions import positive_weight
 
@@ -27,7 +28,9 @@ class Binary(Kind):
     def row_weight(self, train: Examples, validate: Examples, class_weight: str | None) -> float:
         return positive_weight(train, validate, class_weight)
 
-    def measures(self, labels: np.ndarray, scores: np.ndarray, *, threshold: float | None = None) -> Measures:
+    def measures(
+        self, labels: np.ndarray, scores: np.ndarray, *, threshold: float | None = None, lists: Lists | None = None
+    ) -> Measures:
         return binary_measures(labels, scores, THRESHOLD if threshold is None else threshold)
 
     def score_words(self, label: str, horizon_days: int) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from ibis_features import Examples
 from models_ml.bootstrap import on_all_rows
+from models_ml.kinds.lists import Lists
 from models_ml.links import Link
 from models_ml.measures import Measures
 
@@ -21,8 +22,8 @@ class Kind(ABC):
     label. deciding: the metric, higher is better, by which a version is held against its baselines and other versions.
     missing: the metric that tells how much worse a model is without a feature. tuned_by: the metrics that a search may
     go by, the first where its config does not say. constant: the baseline that says the same of every row.
-    has_threshold: is a row said to be true from some score on? is_lowest_first: does rank 1 have the lowest score?
-    score_unit: what a picture calls a score.
+    has_threshold: is a row said to be true from some score on? has_items: is a row an item of an entity's list?
+    is_lowest_first: does rank 1 have the lowest score? score_unit: what a picture calls a score.
     """
 
     name: ClassVar[str]
@@ -32,6 +33,7 @@ class Kind(ABC):
     tuned_by: ClassVar[tuple[str, ...]]
     constant: ClassVar[str]
     has_threshold: ClassVar[bool] = False
+    has_items: ClassVar[bool] = False
     is_lowest_first: ClassVar[bool] = False
     score_unit: ClassVar[str]
 
@@ -47,21 +49,24 @@ class Kind(ABC):
         """
 
     @abstractmethod
-    def measures(self, labels: np.ndarray, scores: np.ndarray, *, threshold: float | None = None) -> Measures:
+    def measures(
+        self, labels: np.ndarray, scores: np.ndarray, *, threshold: float | None = None, lists: Lists | None = None
+    ) -> Measures:
         """How good these scores of these labels are, both [rows]; raises ExamplesError on what is neither.
 
-        threshold: from which score on a row is said to be true, where the kind has one.
+        threshold: from which score on a row is said to be true, where the kind has one. lists: which rows are items of
+        one list; needed where the kind has items.
         """
 
     @abstractmethod
     def score_words(self, label: str, horizon_days: int) -> str:
         """What a score is, in words: `the probability that …`."""
 
-    def value(self, metric: str, labels: np.ndarray, scores: np.ndarray) -> float:
+    def value(self, metric: str, labels: np.ndarray, scores: np.ndarray, *, lists: Lists | None = None) -> float:
         """One metric on all rows."""
-        return on_all_rows(self.measures(labels, scores), len(labels))[metric]
+        return on_all_rows(self.measures(labels, scores, lists=lists), len(labels))[metric]
 
-    def loss(self, labels: np.ndarray, scores: np.ndarray) -> float:
+    def loss(self, labels: np.ndarray, scores: np.ndarray, *, lists: Lists | None = None) -> float:
         """The metric `missing`, turned so that lower is better."""
-        value = self.value(self.missing, labels, scores)
+        value = self.value(self.missing, labels, scores, lists=lists)
         return value if self.missing in LOWER_IS_BETTER else -value

@@ -1,7 +1,8 @@
 """Scores by an entity's key, and the list of all functions that the file offers.
 
 Beside what `compile_sql` makes of a model, every prediction that serves has `scores.<prediction>_of(entity_id)`, and
-`scores.<prediction>_live(entity_id)` where `live_features` tells all its features. `scores.describe()` lists them all.
+`scores.<prediction>_live(entity_id)` where `live_features` tells all its features; where it puts items in order,
+`scores.recommend_<prediction>(entity_id, n)`. `scores.describe()` lists them all.
 """
 
 import threading
@@ -13,6 +14,7 @@ import duckdb
 from ibis_features import ConfigError, FeatureSchema
 from models_ml.kinds import kind_of
 from models_ml.registry import ActiveModel, active_model
+from udfs.compiling.recommending import MOST, create_recommendations, item_type
 from udfs.compiling.scope import Names
 from udfs.compiling.store import FUNCTIONS, SCHEMA, create_schemas, function, function_names
 from udfs.quoting import ARGUMENT_TYPES, identifier
@@ -72,12 +74,18 @@ def publish_lookups(con: duckdb.DuckDBPyConnection, prediction: str, *, target: 
         check_names_are_free(con, prediction)
         names = function_names(prediction)
         is_compiled, is_explained = (_is_macro(con, name) for name in (names.scalar, names.explain))
-        _create_lookup(con, model, is_compiled=is_compiled, target=target, examples=examples)
-        lacking = _create_live(con, model, is_compiled=is_compiled)
+        if model.schema.item:
+            create_recommendations(con, model, target=target)
+        else:
+            _create_lookup(con, model, is_compiled=is_compiled, target=target, examples=examples)
+        con.execute(f"drop macro if exists {function(names.live)}")
+        lacking = _why_not_live(model, is_compiled=is_compiled) or _create_live(con, model)
         con.execute(f"delete from {FUNCTIONS} where prediction = ?", [prediction])
-        listed = _listed(
-            model, _label_of(con, model), is_compiled=is_compiled, is_explained=is_explained, lacking=lacking
-        )
+        score = _label_of(con, model)
+        listed = _listed(model, score, is_compiled=is_compiled, is_explained=is_explained, lacking=lacking)
+        if model.schema.item:
+            item = f"{identifier(model.schema.item)} {item_type(con, model, target=target)}"
+            listed = _of_lists(model, score, listed, item)
         con.executemany(
             f"insert into {FUNCTIONS} values (?, ?, ?, ?, ?, ?, ?, ?)",
             [
@@ -127,14 +135,19 @@ def _create_lookup(
     )
 
 
-def _create_live(con: duckdb.DuckDBPyConnection, model: ActiveModel, *, is_compiled: bool) -> str | None:
-    """Create the live function; say what it lacks where it cannot be."""
-    name = function(f"{model.prediction}_live")
-    con.execute(f"drop macro if exists {name}")
+def _why_not_live(model: ActiveModel, *, is_compiled: bool) -> str | None:
+    """Why no live function could score as this prediction does; None where one might."""
+    if model.schema.item:
+        return f"{LIVE} knows the features of a {LIVE_ENTITY}, not those of its {model.schema.item}s"
     if not is_compiled:
         return "the model is not compiled"
     if model.schema.entity != LIVE_ENTITY:
         return f"{LIVE} knows the features of a {LIVE_ENTITY}, not of a {model.schema.entity}"
+    return None
+
+
+def _create_live(con: duckdb.DuckDBPyConnection, model: ActiveModel) -> str | None:
+    """Create the live function; say what it lacks where it cannot be."""
     row = con.execute(
         "select schema_name from duckdb_functions() "
         "where database_name = current_database() and function_name = ? and function_type = 'table_macro' "
@@ -152,7 +165,7 @@ def _create_live(con: duckdb.DuckDBPyConnection, model: ActiveModel, *, is_compi
         return f"{LIVE} does not tell {', '.join(lacking)}"
     argument, row_now = Names(types).plain("entity_id"), Names(types).plain("live")
     con.execute(
-        f"create macro {name}({argument}) as "
+        f"create macro {function(function_names(model.prediction).live)}({argument}) as "
         f"(select {function(model.prediction)}({row_now}) from {live}({argument}) as {row_now})"
     )
     return None
@@ -184,7 +197,7 @@ def _label_of(con: duckdb.DuckDBPyConnection, model: ActiveModel) -> str:
 def _listed(
     model: ActiveModel, score: str, *, is_compiled: bool, is_explained: bool, lacking: str | None
 ) -> list[_Function]:
-    scalar, table, explain, of, live = (f"{SCHEMA}.{name}" for name in function_names(model.prediction))
+    scalar, table, explain, of, live, _ = (f"{SCHEMA}.{name}" for name in function_names(model.prediction))
     entity = model.schema.entity
     typed = ", ".join(f"{identifier(f.name)} {ARGUMENT_TYPES[f.role]} := NULL" for f in model.schema.features)
     arguments = f'"row" STRUCT := NULL, {typed}'
@@ -225,3 +238,20 @@ def _listed(
             lacking is None,
         ),
     ]
+
+
+def _of_lists(model: ActiveModel, score: str, listed: list[_Function], item: str) -> list[_Function]:
+    """The functions of a prediction that puts items in order: its lookup gives a list, and one more its first rows."""
+    names, entity = function_names(model.prediction), model.schema.entity
+    of, recommend = (f"{SCHEMA}.{name}" for name in (names.of, names.recommend))
+    row = f"{item}, score FLOAT, item_rank INTEGER"
+    lookup = _Function(
+        of, "entity_id", f"STRUCT({row})[]", f"{score}: the newest list of a {entity}, best first; NULL without one"
+    )
+    table = _Function(
+        recommend,
+        f"entity_id, n INTEGER := {MOST}",
+        f"TABLE ({row})",
+        f"the first n of the newest list of a {entity}, best first; no rows without one",
+    )
+    return [*(lookup if one.name == of else one for one in listed), table]

@@ -102,7 +102,8 @@ def drop_sql(con: duckdb.DuckDBPyConnection, prediction: str) -> None:
     names = function_names(prediction)
     for name in (names.of, names.live, names.explain, names.scalar):
         con.execute(f"drop macro if exists {function(name)}")
-    con.execute(f"drop macro table if exists {function(names.table)}")
+    for name in (names.table, names.recommend):
+        con.execute(f"drop macro table if exists {function(name)}")
     drop_model_tables(con, prediction)
 
 

@@ -31,11 +31,17 @@ class FunctionNames(NamedTuple):
     explain: str
     of: str
     live: str
+    recommend: str
 
 
 def function_names(prediction: str) -> FunctionNames:
     return FunctionNames(
-        prediction, f"{prediction}_table", f"explain_{prediction}", f"{prediction}_of", f"{prediction}_live"
+        prediction,
+        f"{prediction}_table",
+        f"explain_{prediction}",
+        f"{prediction}_of",
+        f"{prediction}_live",
+        f"recommend_{prediction}",
     )
 
 

@@ -25,6 +25,7 @@ STARTS: Mapping[str, Callable[[np.float32], np.float32]] = {
     "reg:squarederror": lambda score: score,
     "reg:tweedie": np.log,
     "survival:aft": np.log,
+    "rank:ndcg": lambda score: score,
 }
 """The objectives that are known, and what XGBoost makes of base_score in float32 before it adds the leaves.
 

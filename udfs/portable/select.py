@@ -17,7 +17,8 @@ MOST_COLUMNS = 1_600
 
 
 def compile_select(model: FittedModel, dialect: str, *, relation: str) -> str:
-    """The model as one SELECT of `dialect`: the entity, as_of and score of each row of `relation`.
+    """The model as one SELECT of `dialect`: the entity, the item if there is one, as_of and score of each row of
+    `relation`.
 
     relation: a table, or a SELECT in brackets, in that dialect, that has the keys and the features as columns. The
     score is a double.
@@ -28,7 +29,8 @@ def compile_select(model: FittedModel, dialect: str, *, relation: str) -> str:
     engine = dialect_of(dialect)
     check_names(model.schema)
     source = _source(relation, engine)
-    keys = [model.schema.entity, model.schema.as_of]
+    schema = model.schema
+    keys = [schema.entity, *([schema.item] if schema.item else []), schema.as_of]
     text = _text(score(model, engine), source, keys, engine)
     size = len(text.encode())
     if engine.most_bytes is not None and size > engine.most_bytes:

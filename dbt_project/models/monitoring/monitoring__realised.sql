@@ -1,7 +1,7 @@
 -- How good the scores of a snapshot turned out to be, once its outcomes were known. A view, and so always current.
 {%- set metrics_in_columns = [
     'roc_auc', 'log_loss', 'brier', 'expected_calibration_error', 'precision', 'recall', 'rmse', 'mae', 'normalised_gini',
-    'concordance'
+    'concordance', 'ndcg_at_10', 'mrr', 'hr_at_10'
 ] %}
 with realised as (
     select * from {{ foretable.without_catalog(source('foretable', 'realised')) }}
@@ -51,6 +51,7 @@ counts as (
         on
             scores.prediction = outcomes.prediction
             and scores.entity_id = outcomes.entity_id
+            and scores.item_id is not distinct from outcomes.item_id
             and scores.as_of = outcomes.as_of
     group by scores.prediction, scores.version, scores.as_of
 ),
@@ -77,6 +78,9 @@ judged as (
         metrics.mae,
         metrics.normalised_gini,
         metrics.concordance,
+        metrics.ndcg_at_10,
+        metrics.mrr,
+        metrics.hr_at_10,
         case when versions.kind = 'binary' then coalesce(versions.threshold, 0.5) end as threshold,
         metrics.precision as precision_at_threshold,
         metrics.recall as recall_at_threshold,

@@ -11,6 +11,7 @@ last_scores as (
         prediction,
         version,
         entity_id,
+        item_id,
         max_by(score, log_row)::double as score,
         max_by(is_shadow, log_row) as is_shadow,
         as_of
