@@ -36,7 +36,8 @@ def main(path: Path) -> None:
         containing = st.text_input(f"{offer.entity} contains", key="containing")
         summary = file.summary(offer)
         ends = (0.0, 1.0) if offer.is_probability else score_range(summary)
-        low, high = st.slider("Score between", *ends, ends, key="between" if offer.is_probability else f"between_{ends}")
+        key = "between" if offer.is_probability else f"between_{ends}"
+        low, high = st.slider("Score between", *ends, ends, key=key)
     show_summary(offer, summary)
     scores, what_if = st.columns([3, 2], gap="large")
     with scores:
