@@ -17,7 +17,7 @@ from foretable.cli import main
 from foretable.reporting import charts, pages
 from foretable.reporting.facts import limits, read_facts
 from models_ml.evaluation import METRICS, TRUE_CALIBRATION_ERROR
-from models_ml.kinds import kind_of
+from models_ml.kinds import KINDS, Lists, kind_of
 from tests.predicting import fixed, predict, state_of
 
 ODD = 'a<b>"x"</b>&/../y'
@@ -131,7 +131,7 @@ def test_slices_hold_all_rows_of_their_split_whether_they_are_features_or_not(co
     ("select", "slices", "sentence"),
     [
         ("select * from fixed", ["gone", "kind"], "slices names columns that the SELECT does not return: gone"),
-        ("select * from fixed", ["bought"], "slices names bought; it takes columns other than entity, as_of and label"),
+        ("select * from fixed", ["bought"], "slices names bought; it takes columns other than keys and label"),
         ("select * from fixed", ["user_id"], "slices names user_id"),
         ("select *, [1.0, 2.0]::float[2] as e from fixed", ["e"], "a slice is a category, a boolean or a number"),
         ("select * from fixed", "kind", "config slices='kind' is not a list of columns"),
@@ -297,7 +297,9 @@ def test_limits_tell_what_is_weak(con: duckdb.DuckDBPyConnection) -> None:
 
 def test_every_metric_has_words() -> None:
     some, ones = np.arange(4.0), np.ones((1, 4))
-    of_numbers = {name for kind in ("value", "time_to_event") for name in kind_of(kind, 3).measures(some, some)(ones)}
+    lists = Lists(np.zeros(4, np.int64), np.arange(4))
+    kinds = [kind_of(name, 3) for name in KINDS if name != "binary"]
+    of_numbers = {name for kind in kinds for name in kind.measures(some, some, lists=lists)(ones)}
     assert set(pages.METRIC_WORDS) == {*METRICS, TRUE_CALIBRATION_ERROR, *of_numbers}
 
 
