@@ -172,8 +172,12 @@ def _drawn(
 ) -> dict[str, Sequence[Row]]:
     """What is drawn of the model, by table."""
     if not spec.of_kind.has_threshold:
+        drawn_labels, drawn_scores = spec.of_kind.drawn(labels, scores)
         curves_of = score_curve if spec.of_kind.has_items else number_curves
-        return {"deciles": deciles(labels, scores), "curves": curves_of(labels, scores)}
+        return {
+            "deciles": deciles(drawn_labels, drawn_scores),
+            "curves": curves_of(drawn_labels, drawn_scores),
+        }
     drawn: dict[str, Sequence[Row]] = {
         "deciles": deciles(labels, scores),
         "curves": curves(labels, scores),

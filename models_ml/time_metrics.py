@@ -16,8 +16,9 @@ def time_measures(labels: np.ndarray, scores: np.ndarray, horizon: float) -> Mea
     which one row's event is known to come before that of the other, the share in which it also has the lower score;
     a tied score counts half. Two events at the same time are no pair, nor are two rows without an event. It is
     exact for any number of distinct times.
-    mae_of_events: the mean of |score - label| over rows with an event.
-    event_share_error: the share of rows with a score below `horizon` less the share of rows with an event.
+    brier_at_horizon: the mean squared difference between the probability of an event within `horizon`, see
+    `probability_within`, and whether there was one.
+    event_share_error: the mean of this probability less the share of rows with an event.
 
     Raises ExamplesError on NaN, infinities, and columns that are not of one length.
 
@@ -27,24 +28,34 @@ def time_measures(labels: np.ndarray, scores: np.ndarray, horizon: float) -> Mea
     """
     labels, scores = one_each_row(labels=labels, scores=scores)
     happened = labels < horizon
-    error = np.where(happened, np.abs(scores - labels), 0.0)
-    excess = (scores < horizon).astype(np.float64) - happened
-    by_row = np.stack([np.ones(len(labels)), happened, error, excess], axis=1)
+    excess = probability_within(scores, horizon) - happened
+    by_row = np.stack([np.ones(len(labels)), excess**2, excess], axis=1)
     times = _times(labels, happened)
     score = np.unique(scores, return_inverse=True)[1]
     levels = [_halves(times >> level, score) for level in range(int(times.max(initial=0)).bit_length())]
 
     def measures(weights: np.ndarray) -> dict[str, np.ndarray]:
-        rows, events, errors, excesses = (weights @ by_row).T
+        rows, squares, excesses = (weights @ by_row).T
         by_resample = np.ascontiguousarray(weights.T)
         concordant = sum((half.concordant(by_resample) for half in levels), start=np.zeros(len(weights)))
         return {
             "concordance": ratio(concordant, _pairs(weights, times)),
-            "mae_of_events": ratio(errors, events),
+            "brier_at_horizon": ratio(squares, rows),
             "event_share_error": ratio(excesses, rows),
         }
 
     return measures
+
+
+def probability_within(medians: np.ndarray, horizon: float) -> np.ndarray:
+    """The chance of an event within `horizon` days where so many days, [rows], are the median.
+
+    It is horizon / (horizon + days): the logarithm of the days has a standard logistic error, as in training. A negative median counts as 0.
+
+    >>> probability_within(np.array([30.0, 10.0]), 30).tolist()
+    [0.5, 0.75]
+    """
+    return horizon / (horizon + np.maximum(np.asarray(medians, np.float64), 0.0))
 
 
 def _times(labels: np.ndarray, happened: np.ndarray) -> np.ndarray:

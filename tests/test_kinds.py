@@ -134,7 +134,15 @@ def test_times_know_what_is_censored(con: duckdb.DuckDBPyConnection) -> None:
         for j in range(len(labels))
         if labels[i] < 30 and labels[i] < labels[j]
     ]
-    assert figures(con)["model", "concordance"] == pytest.approx(np.mean(pairs))
+    found = figures(con)
+    assert found["model", "concordance"] == pytest.approx(np.mean(pairs))
+    chances, happened = 30 / (30 + scores), labels < 30
+    assert found["model", "brier_at_horizon"] == pytest.approx(np.mean((chances - happened) ** 2))
+    assert found["model", "event_share_error"] == pytest.approx(chances.mean() - happened.mean())
+    drawn = con.execute(
+        "select sum(positive_count), max_by(mean_score, -decile) from foretable.deciles where split = 'test'"
+    ).fetchone()
+    assert drawn == (pytest.approx(happened.sum()), pytest.approx(np.sort(chances)[-30:].mean(), rel=1e-5))
     # The event comes at exp(1 + heat / 30 + luck): a median of exp(1.5 + heat / 30), past the horizon from 57 on.
     hot, cold = con.execute(
         "select scores.test(heat := 30, luck := 0.5), scores.test(heat := 95, luck := 0.5)"

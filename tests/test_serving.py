@@ -481,9 +481,9 @@ def test_what_cannot_be_served_is_one_line(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("config", "options", "operations"),
     [
-        ("", ["--exclude-path", "/sql"], 6),
+        ("", ["--exclude-path", "/sql"], 7),
         # SQL and features that a JSON schema takes, this file may not.
-        ("[parameters]\nname = 'test'\n", ["--exclude-checks", "positive_data_acceptance"], 7),
+        ("[parameters]\nname = 'test'\n", ["--exclude-checks", "positive_data_acceptance"], 8),
     ],
 )
 def test_the_api_does_what_its_description_says(
@@ -499,4 +499,4 @@ def test_the_api_does_what_its_description_says(
         capture_output=True, text=True, cwd=tmp_path, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:]
-    assert f"{operations} selected / 7 total" in done.stdout, done.stdout[-3000:]
+    assert f"{operations} selected / 8 total" in done.stdout, done.stdout[-3000:]

@@ -29,12 +29,11 @@ def reckoned(rows: list[tuple[int, int]]) -> dict[str, float]:
         if earlier[0] < HORIZON and (later[0] >= HORIZON or later[0] > earlier[0])
     ]
     agreeing = sum(1.0 if earlier[1] < later[1] else 0.5 if earlier[1] == later[1] else 0.0 for earlier, later in pairs)
-    errors = [abs(score - label) for label, score in rows if label < HORIZON]
-    said = sum(score < HORIZON for _, score in rows)
+    excesses = [HORIZON / (HORIZON + score) - (label < HORIZON) for label, score in rows]
     return {
         "concordance": agreeing / len(pairs) if pairs else np.nan,
-        "mae_of_events": sum(errors) / len(errors) if errors else np.nan,
-        "event_share_error": (said - len(errors)) / len(rows) if rows else np.nan,
+        "brier_at_horizon": sum(one**2 for one in excesses) / len(rows) if rows else np.nan,
+        "event_share_error": sum(excesses) / len(rows) if rows else np.nan,
     }
 
 
@@ -71,15 +70,21 @@ def test_each_resample_has_its_own_weights() -> None:
 
 def test_the_horizon_itself_is_no_event() -> None:
     # Only the first has an event: pairs with both others. It is said to come before one of them, and tied with one.
-    assert measured([8.5, 9.0, 30.0], [9.0, 9.0, 10.0]) == pytest.approx(
-        {"concordance": 0.75, "mae_of_events": 0.5, "event_share_error": -1 / 3}
+    found = measured([8.5, 9.0, 30.0], [9.0, 9.0, 18.0])
+    chances = [1 / 2, 1 / 2, 1 / 3]
+    assert found == pytest.approx(
+        {
+            "concordance": 0.75,
+            "brier_at_horizon": (0.25 + 0.25 + 1 / 9) / 3,
+            "event_share_error": sum(chances) / 3 - 1 / 3,
+        }
     )
 
 
 def test_without_pairs_or_events_nothing_is_defined() -> None:
-    censored = measured([9.0, 10.0], [3.0, 11.0])
-    assert np.isnan([censored["concordance"], censored["mae_of_events"]]).all()
-    assert censored["event_share_error"] == 0.5
+    censored = measured([9.0, 10.0], [3.0, 27.0])
+    assert np.isnan(censored["concordance"])
+    assert censored["event_share_error"] == (0.75 + 0.25) / 2
     assert np.isnan(measured([4.0, 4.0, 4.0], [1.0, 2.0, 3.0])["concordance"])
     assert np.isnan(list(measured([], []).values())).all()
 

@@ -12,7 +12,7 @@ class KindWords:
 
     rate: what the mean label of some rows is called. adds_to: what a contribution is added to. score: the axis of a
     score. use: what scores are for. calibration: how to read that picture; empty where a score means nothing but an
-    order. found: the axis of the gain. is_share: is a score a share, from 0 to 1?
+    order. found: the axis of the gain. unit: that of a contribution. is_share: is what is drawn a share, from 0 to 1?
     """
 
     lead: str
@@ -24,6 +24,7 @@ class KindWords:
     gain: str
     lift: str
     found: str
+    unit: str
     is_share: bool = False
 
 
@@ -37,6 +38,7 @@ AMOUNTS = KindWords(
     gain="Which share of the whole the highest scores hold; further above the line is better.",
     lift="How many times more each tenth is worth than a row on average.",
     found="gain (share of the sum of all labels)",
+    unit="in the score's unit",
 )
 WORDS: Mapping[str, KindWords] = {
     "binary": KindWords(
@@ -49,20 +51,23 @@ WORDS: Mapping[str, KindWords] = {
         gain="Which share of all true labels the highest scores hold; further above the line is better.",
         lift="How many times more often the label is true in each tenth than overall.",
         found="gain (share of true labels found)",
+        unit="log-odds",
         is_share=True,
     ),
     "regression": AMOUNTS,
-    "value": KindWords(**{**vars(AMOUNTS), "adds_to": "the logarithm of the score"}),
+    "value": KindWords(**{**vars(AMOUNTS), "adds_to": "the logarithm of the score", "unit": "log score"}),
     "time_to_event": KindWords(
         lead="the median of <b>{label}</b>; {span} or more say that it hardly happens within them after as_of",
-        rate="mean label",
+        rate="event rate",
         adds_to="the logarithm of the score",
-        score="score (days)",
+        score="probability of the event within the horizon",
         use="by how soon {label} is over, of the {span} after as_of",
-        calibration="On the dotted line a score is the mean label, which ends at the horizon. Dots are tenths.",
-        gain="Which share of all days the highest scores hold.",
-        lift="How many times longer each tenth waits than a row on average.",
-        found="gain (share of the sum of all labels)",
+        calibration="On the dotted line three in ten of the rows with 0.3 have the event in time. Dots are tenths.",
+        gain="Which share of all events the soonest rows hold; further above the line is better.",
+        lift="How many times more often the event comes in each tenth, the soonest first, than overall.",
+        found="gain (share of events found)",
+        unit="log score",
+        is_share=True,
     ),
     "ranking": KindWords(
         lead="the items in the order of <b>{label}</b> within the {span} after the cut-off instant, as_of",
@@ -74,5 +79,6 @@ WORDS: Mapping[str, KindWords] = {
         gain="Which share of all relevance the highest scores of all lists hold; further above the line is better.",
         lift="How many times more relevant each tenth of all rows is than a row on average.",
         found="gain (share of the sum of all labels)",
+        unit="in the score's unit",
     ),
 }

@@ -38,6 +38,13 @@ IMPORTANCES = {
     "permutation": "{metric} lost when shuffled",
     "gain": "share of the model's gain",
 }
+INDEXED = {
+    "recency": "recency alone",
+    "rfm": "RFM",
+    "last_value": "last value",
+    "popularity": "popularity",
+}
+"""Baselines that the index shows where any prediction has them."""
 METRIC_WORDS = {
     "roc_auc": ("ROC AUC", "0.5 is chance, 1 is perfect"),
     "pr_auc": ("average precision", "the event rate is chance, 1 is perfect"),
@@ -58,8 +65,11 @@ METRIC_WORDS = {
     "bias": ("bias", "mean score less mean label"),
     "calibration_error": ("calibration error", "mean distance of score and label by tenths, lower is better"),
     "concordance": ("concordance", "share of pairs in the right order: 0.5 is chance, 1 is perfect"),
-    "mae_of_events": ("MAE of events", "mean absolute error in days where the event came, lower is better"),
-    "event_share_error": ("event share error", "share said to have the event less the share that had it"),
+    "brier_at_horizon": ("Brier score", "squared error of the chance of the event within the horizon, lower is better"),
+    "event_share_error": (
+        "event share error",
+        "mean chance of the event within the horizon less the share that had it",
+    ),
     "ndcg_at_10": ("NDCG@10", "of the first 10 of each list: 1 is perfect"),
     "mrr": ("MRR", "mean of 1 / the place of the first relevant item"),
     "hr_at_10": ("hit rate@10", "share of the lists with a relevant item among the first 10"),
@@ -131,6 +141,7 @@ def render_report(facts: Facts) -> str:
             title=facts.prediction,
             lead=_filled(facts.words.lead, facts),
             use=_filled(facts.words.use, facts),
+            is_binary=facts.model["kind"] == "binary",
             deciding_word=metric_word(facts.deciding),
             parts=_parts(facts),
             timeline=Markup(charts.timeline(facts.split, facts.horizon, facts.scored_as_of)),
@@ -156,14 +167,12 @@ def render_index(listed: Sequence[Facts], linked: set[str]) -> str:
             "facts": facts,
             "file": file_name_of(facts) if file_name_of(facts) in linked else None,
             "metric": METRIC_WORDS[facts.deciding][0],
-            **{
-                name: facts.metrics.get(("test", name, facts.deciding))
-                for name in ("model", "recency", "rfm", "last_value", "popularity")
-            },
+            **{name: facts.metrics.get(("test", name, facts.deciding)) for name in ("model", *INDEXED)},
         }
         for facts in listed
     ]
-    return _templates().get_template("index.html").render(title="Predictions", rows=rows)
+    baselines = {name: word for name, word in INDEXED.items() if any(row[name] for row in rows)}
+    return _templates().get_template("index.html").render(title="Predictions", rows=rows, baselines=baselines)
 
 
 def _filled(words: str, facts: Facts) -> Markup:
@@ -263,7 +272,7 @@ def _pictures(facts: Facts) -> list[Picture]:
 
 def _importances(facts: Facts) -> list[Picture]:
     words = facts.words
-    units = {"adds_to": words.adds_to.removeprefix("the "), "metric": METRIC_WORDS[facts.deciding][0]}
+    units = {"adds_to": words.unit, "metric": METRIC_WORDS[facts.deciding][0]}
     told = {
         "contribution": ("By contribution", f"How far a feature moves {words.adds_to} of a test row, whichever way."),
         "permutation": (
@@ -315,8 +324,10 @@ def _slices(facts: Facts) -> dict[str, list[Mapping[str, Any]]]:
 
 
 def _number(value: float | None, digits: int = 3) -> str:
-    """A figure with so many decimals; a dash where it is not defined."""
-    return "–" if value is None or math.isnan(value) else f"{value:,.{digits}f}"
+    """A figure with so many decimals, fewer where it is large; a dash where it is not defined."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:,.{min(digits, 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else digits)}f}"
 
 
 def _count(value: float | None) -> str:

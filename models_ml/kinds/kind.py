@@ -62,6 +62,10 @@ class Kind(ABC):
     def score_words(self, label: str, horizon_days: int) -> str:
         """What a score is, in words: `the probability that …`."""
 
+    def drawn(self, labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and scores as they are drawn beside each other: themselves, where they mean the same."""
+        return labels, scores
+
     def value(self, metric: str, labels: np.ndarray, scores: np.ndarray, *, lists: Lists | None = None) -> float:
         """One metric on all rows."""
         return on_all_rows(self.measures(labels, scores, lists=lists), len(labels))[metric]

@@ -10,7 +10,7 @@ from models_ml.kinds.lists import Lists
 from models_ml.links import EXP
 from models_ml.measures import Measures
 from models_ml.preconditions import check_varied
-from models_ml.time_metrics import time_measures
+from models_ml.time_metrics import probability_within, time_measures
 
 LEAST_DAYS = 1 / 24
 """A shorter time counts as an hour: the logarithm of 0 days is minus infinity."""
@@ -46,6 +46,10 @@ class TimeToEvent(Kind):
         self, labels: np.ndarray, scores: np.ndarray, *, threshold: float | None = None, lists: Lists | None = None
     ) -> Measures:
         return time_measures(labels, scores, self.horizon_days)
+
+    def drawn(self, labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whether the event came within the horizon, and the probability that it would."""
+        return (labels < self.horizon_days).astype(np.float64), probability_within(scores, self.horizon_days)
 
     def score_words(self, label: str, horizon_days: int) -> str:
         return f"the median of {label}; {horizon_days} days or more say that it hardly happens within them"
