@@ -26,6 +26,7 @@ from models_ml.integrated_gradients import IntegratedGradients
 from models_ml.kinds import BINARY, Kind
 from models_ml.losses import KINDS, Loss, loss_of
 from models_ml.preconditions import Bounds, check_kind, check_params
+from models_ml.threads import on_python_thread
 from models_ml.trainer import Observe, Progress
 
 ROWS_PER_CALL = 4096
@@ -136,6 +137,9 @@ class NetworkFamily:
 
     def load(self, parts: Mapping[str, bytes], schema: FeatureSchema) -> "NetworkModel":
         """Build a fitted network from the parts of its `dump`; raises ArtifactError where they do not fit."""
+        return on_python_thread(lambda: self._load(parts, schema))
+
+    def _load(self, parts: Mapping[str, bytes], schema: FeatureSchema) -> "NetworkModel":
         if set(parts) != set(PARTS):
             raise ArtifactError(
                 f"a network consists of {', '.join(PARTS)}, found {', '.join(parts) or 'nothing'}; train anew"
@@ -177,11 +181,11 @@ class NetworkModel:
         """The log-odds of a true label, float32 [rows]."""
         if not batch.num_rows:
             return np.empty(0, np.float32)
-        return _all_logits(self._logits, self.encoding.encode(batch))
+        return on_python_thread(lambda: _all_logits(self._logits, self.encoding.encode(batch)))
 
     def contributions(self, batch: pa.RecordBatch) -> np.ndarray:
         """Integrated gradients in log-odds, float64 [rows, features]; with `base_log_odds` they add up to the logit."""
-        return self._gradients.contributions(self.encoding.encode(batch))
+        return on_python_thread(lambda: self._gradients.contributions(self.encoding.encode(batch)))
 
     @property
     def tells_contributions(self) -> bool:
@@ -190,7 +194,7 @@ class NetworkModel:
     @cached_property
     def base_log_odds(self) -> float:
         """Of the middle row: numbers at their mean, nothing missing, the most frequent categories, no sequence."""
-        return self._gradients.base
+        return on_python_thread(lambda: self._gradients.base)
 
     @cached_property
     def _gradients(self) -> IntegratedGradients:

@@ -50,7 +50,8 @@ def time_measures(labels: np.ndarray, scores: np.ndarray, horizon: float) -> Mea
 def probability_within(medians: np.ndarray, horizon: float) -> np.ndarray:
     """The chance of an event within `horizon` days where so many days, [rows], are the median.
 
-    It is horizon / (horizon + days): the logarithm of the days has a standard logistic error, as in training. A negative median counts as 0.
+    It is horizon / (horizon + days): the logarithm of the days has a standard logistic error, as in training. A
+    negative median counts as 0.
 
     >>> probability_within(np.array([30.0, 10.0]), 30).tolist()
     [0.5, 0.75]

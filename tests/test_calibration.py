@@ -194,8 +194,13 @@ def test_a_registry_of_before_gets_the_columns_and_keeps_its_rows(stateful: Path
         con.execute(f"attach '{stateful}' as given (read_only); copy from database given to old; detach given")
         con.execute("alter table foretable.prediction_log drop raw_score")
         con.execute("alter table foretable.prediction_log drop is_shadow")
+        con.execute("alter table foretable.prediction_log drop item_id")
+        con.execute("alter table foretable.outcomes drop item_id")
+        con.execute("alter table foretable.slices drop metric_value")
         con.execute("insert into foretable.prediction_log values ('r', 'p', 1, 'user_id', 'u', 0.5, now(), now())")
         con.execute("drop view foretable.versions")
+        con.execute("drop view foretable.decay")
+        con.execute("alter table foretable.models drop deciding_metric")
         con.execute("alter table foretable.models drop threshold")
         con.execute("alter table foretable.confusion rename is_chosen to is_best_f1")
         con.execute("insert into foretable.confusion values ('p', 1, 'test', 0.5, 1, 1, 1, 1, false)")
@@ -206,12 +211,13 @@ def test_a_registry_of_before_gets_the_columns_and_keeps_its_rows(stateful: Path
     run = run_dbt("run", "--select", "contract__events", warehouse=warehouse, data=tmp_path / "data")
     assert run.code == 0, run.output
     with duckdb.connect(str(warehouse), read_only=True) as con:
-        logged = con.execute("select score, raw_score, is_shadow from foretable.prediction_log").fetchall()
-        assert logged == [(0.5, None, False)]
+        logged = con.execute("select score, raw_score, is_shadow, item_id from foretable.prediction_log").fetchall()
+        assert logged == [(0.5, None, False, None)]
         kept = con.execute("select threshold, is_chosen from foretable.confusion order by threshold").fetchall()
         assert kept == [(0.3, True), (0.5, False)]
         assert "is_best_f1" not in [name for name, *_ in con.execute("describe foretable.confusion").fetchall()]
-        con.execute("select threshold from foretable.versions; from foretable.cost_curve")
+        con.execute("select threshold, deciding_metric from foretable.versions; from foretable.cost_curve")
+        con.execute("select metric, value_lost from foretable.decay; select metric_value from foretable.slices")
 
 
 # What training did to the prior

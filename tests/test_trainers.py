@@ -1,8 +1,11 @@
 """Every family keeps the protocol: it learns, refuses what it cannot read, and scores the same after a round trip."""
 
+import _thread
 import io
 import json
 import math
+import queue
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibis_features import ArtifactError, ConfigError, Examples, ExamplesError, read_examples, read_schema
+from models_ml import network
 from models_ml.encoding import matrix
 from models_ml.evaluation import log_loss, roc_auc
 from models_ml.importance import importances
@@ -91,6 +95,32 @@ def test_the_order_in_which_rows_lie_does_not_matter(family: str, fitted: Any, b
     con.execute(f"create table shuffled as {_select(family, 600, 0)} order by hash(user_id)")
     again = _fit(family, _examples(con, "shuffled"), _parts(family)[1])
     assert again.predict(batches[family]) == pytest.approx(fitted[family].predict(batches[family]), abs=1e-6)
+
+
+@pytest.mark.parametrize("family", sorted(NETWORKS))
+def test_a_network_never_runs_on_a_thread_that_python_has_not_started(
+    family: str, fitted: Any, batches: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorFlow crashes there, now and then, on threads of DuckDB's that have called it before."""
+    ran, told = [], queue.Queue[Any]()
+    all_logits = network._all_logits
+    monkeypatch.setattr(
+        network, "_all_logits", lambda *given: ran.append(threading.current_thread()) or all_logits(*given)
+    )
+    compiled = network._compiled
+    monkeypatch.setattr(network, "_compiled", lambda net: ran.append(threading.current_thread()) or compiled(net))
+    model, batch = fitted[family], batches[family]
+
+    def foreign() -> None:
+        loaded = trainer(family).load(model.dump(), model.schema)
+        told.put((loaded.predict(batch), loaded.contributions(batch.slice(0, 2))))
+
+    _thread.start_new_thread(foreign, ())
+    scores, contributions = told.get(timeout=120)
+    np.testing.assert_array_equal(scores, model.predict(batch))
+    assert contributions.shape == (2, len(model.schema.features))
+    assert len(ran) > 2
+    assert not any(isinstance(thread, threading._DummyThread) for thread in ran)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
