@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from foretable.results import metric_word
 from foretable.screen import show_table
+from models_ml.metric_words import metric_word
 
 
 def show_folds(console: Console, prediction: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -16,13 +16,13 @@ from foretable.predictions import OTHERS, has_state, list_predictions, plans_of,
 from foretable.project import PACKAGE
 from foretable.query import open_reader
 from foretable.screen import show_table
+from models_ml.metric_words import metric_word
 from models_ml.trainer import families, trainer
 
 if TYPE_CHECKING:
     import duckdb
 
 SLOWEST = 10
-METRIC_WORDS = {"roc_auc": "AUC", "r2": "R²", "normalised_gini": "Gini", "ndcg_at_10": "NDCG@10"}
 OTHER_WORDS = {
     **{"pr_auc": "PR-AUC", "log_loss": "log-loss", "rmse": "RMSE", "mae": "MAE"},
     **{"mrr": "MRR", "hr_at_10": "HR@10"},
@@ -130,11 +130,6 @@ def likeliest_buyers(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     )
     names = [column[0] for column in cursor.description or []]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
-def metric_word(metric: str) -> str:
-    """What a column is headed with, or a cell begins with."""
-    return METRIC_WORDS.get(metric, metric.replace("_", " "))
 
 
 def query_command(sql: str, warehouse: Path) -> str:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ibis_features import ExamplesError
 from models_ml.evaluation import roc_auc
-from models_ml.measures import equal_count_bins
+from models_ml.measures import TiedRows, equal_count_bins, one_each_row
 
 MOST_POINTS = 200
 SCORE_BINS = 20
@@ -235,14 +234,11 @@ class Groups:
     """
 
     def __init__(self, labels: np.ndarray, scores: np.ndarray) -> None:
-        labels, scores = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
-        if labels.shape != scores.shape or labels.ndim != 1 or not np.isfinite([labels, scores]).all():
-            raise ExamplesError("labels and scores differ in shape or are not finite; leave unlabelled rows out")
-        self.rows = len(labels)
-        negated, group = np.unique(-scores, return_inverse=True)
-        self.scores = -negated
-        self.counts = np.bincount(group, minlength=len(negated)).astype(np.float64)
-        self.positive = np.bincount(group, labels, len(negated))
+        labels, scores = one_each_row(labels=labels, scores=scores)
+        self.rows, once = len(labels), np.ones((1, len(labels)))
+        tied = TiedRows(scores)
+        self.scores = tied.values
+        self.counts, self.positive = tied.summed(once)[0], tied.summed(once, labels)[0]
         self.found = np.concatenate([[0.0], np.cumsum(self.positive)])
         self.above = np.concatenate([[0.0], np.cumsum(self.counts)])
         self.missed = self.above - self.found  # false labels

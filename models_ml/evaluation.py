@@ -14,12 +14,10 @@ from models_ml.bootstrap import (
     INTERVAL,
     RESAMPLES,
     Metric,
-    resampled,
     with_difference,
-    with_interval,
     with_intervals,
 )
-from models_ml.measures import Measures, calibration_error, ratio, top_share_lift
+from models_ml.measures import Measures, TiedRows, calibration_error, ratio, top_share_lift
 
 THRESHOLD = 0.5
 LEAST_PROBABILITY = 1e-7  # about half the distance from 1 to the float32 below it
@@ -63,16 +61,14 @@ def true_calibration_error(
     truth: np.ndarray, scores: np.ndarray, *, entities: np.ndarray | None = None, seed: int, resamples: int = RESAMPLES
 ) -> Metric:
     """The expected calibration error against the true probabilities themselves, [rows], in place of what happened."""
-    negated, group = np.unique(-np.asarray(scores, np.float64), return_inverse=True)
+    tied = TiedRows(np.asarray(scores, np.float64))
 
-    def error(weights: np.ndarray) -> np.ndarray:
-        positive, negative = (
-            np.stack([np.bincount(group, row * share, len(negated)) for row in weights]) for share in (truth, 1 - truth)
-        )
-        return _expected_calibration_error(-negated, positive, negative)
+    def measured(weights: np.ndarray) -> dict[str, np.ndarray]:
+        error = calibration_error(tied.values, tied.summed(weights), tied.summed(weights, truth))
+        return {TRUE_CALIBRATION_ERROR: error}
 
-    drawn = [error(weights) for weights in resampled(len(group), entities, seed, resamples)]
-    return with_interval(TRUE_CALIBRATION_ERROR, error(np.ones((1, len(group))))[0], drawn, len(group))
+    [metric] = with_intervals(measured, len(scores), entities=entities, seed=seed, resamples=resamples)
+    return metric
 
 
 def difference_interval(
@@ -170,20 +166,14 @@ class Ranking:
             raise ExamplesError(f"labels {labels.shape} and scores {scores.shape} differ in shape; give one each a row")
         if np.isnan(scores).any() or not np.isin(labels, (0.0, 1.0)).all():
             raise ExamplesError("scores hold NaN, or labels other than 0 and 1; leave unlabelled rows out")
-        negated, self._group = np.unique(-scores, return_inverse=True)
-        self.scores = -negated
+        self._tied = TiedRows(scores)
+        self.scores = self._tied.values
         self.rows = len(labels)
         self._positive = labels == 1
 
     def counts(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Scores [groups], and by weights [resamples, rows] the true and false labels, [resamples, groups] each."""
-        groups = len(self.scores)
-
-        def summed(rows: np.ndarray) -> np.ndarray:
-            group = self._group[rows]
-            return np.stack([np.bincount(group, row[rows], groups) for row in weights])
-
-        return self.scores, summed(self._positive), summed(~self._positive)
+        return self.scores, self._tied.summed(weights, self._positive), self._tied.summed(weights, ~self._positive)
 
 
 def _one_metric(metric: str, labels: np.ndarray, scores: np.ndarray) -> Measures:

@@ -34,6 +34,7 @@ from models_ml.curves import (
 )
 from models_ml.evaluation import true_calibration_error
 from models_ml.kinds import Binary, Lists, Value, lists_of
+from models_ml.metric_words import metric_word
 from models_ml.score_map import unmapped
 from models_ml.spec import PredictionSpec
 from models_ml.splitting import HOLDOUT
@@ -46,8 +47,6 @@ BASELINES = ("base_rate", "mean", "recency", "rfm", "last_value", "popularity")
 RFM = ("recency_days", "purchase_count_90d", "purchase_value_90d")
 """Recency, frequency and money, where `rfm` names no columns of its own."""
 ABOVE = "above_"
-SHORT = {"roc_auc": "AUC", "r2": "R²", "normalised_gini": "normalised Gini", "ndcg_at_10": "NDCG@10"}
-"""What people call a metric."""
 
 
 @dataclass(frozen=True)
@@ -259,7 +258,7 @@ def not_beaten(metrics: Sequence[tuple[str, str, Metric]]) -> str | None:
     """Why a version should not serve: a baseline that is as good on the test snapshots; None where none is."""
     for split, scored_by, metric in metrics:
         if split == "test" and scored_by.startswith(ABOVE) and not metric.lower > 0:
-            baseline, name = scored_by.removeprefix(ABOVE), SHORT.get(metric.name, metric.name)
+            baseline, name = scored_by.removeprefix(ABOVE), metric_word(metric.name)
             return (
                 f"on the test snapshots its {name} less that of {baseline} alone is "
                 f"{metric.value:+.3f} [{metric.lower:+.3f}, {metric.upper:+.3f}]"

@@ -13,8 +13,6 @@ import duckdb
 
 from ibis_features import ConfigError, FeatureSchema, NotFoundError, Split
 from models_ml.artifact import sha256
-from models_ml.bootstrap import Metric
-from models_ml.drift import Drift
 from models_ml.importance import Importance
 from models_ml.interactions import Interaction
 from models_ml.judgements import add_judgement, add_rows
@@ -220,48 +218,6 @@ def last_reasons(con: duckdb.DuckDBPyConnection, prediction: str) -> int:
     return row[0] if row else 0
 
 
-def add_drift(
-    con: duckdb.DuckDBPyConnection, prediction: str, version: int, as_of: datetime, found: Sequence[Drift], at: datetime
-) -> None:
-    """Write down how far the rows of a snapshot have moved, in place of what was measured of it before."""
-    con.execute(
-        "delete from foretable.drift where prediction = ? and version = ? and as_of = ?", [prediction, version, as_of]
-    )
-    rows = [
-        [
-            *(prediction, version, as_of, one.name, one.psi, one.ks),
-            *(one.missing_share_then, one.missing_share_now, one.unknown_share, at),
-        ]
-        for one in found
-    ]
-    if rows:
-        con.executemany(f"insert into foretable.drift values ({', '.join('?' * 10)})", rows)
-
-
-def add_realised(
-    con: duckdb.DuckDBPyConnection,
-    prediction: str,
-    version: int,
-    as_of: datetime,
-    found: Sequence[Metric],
-    at: datetime,
-) -> None:
-    """Write down how good the scores of a snapshot turned out to be."""
-    con.executemany(
-        "insert into foretable.realised values (?, ?, ?, ?, ?, ?, ?)",
-        [[prediction, version, as_of, metric.name, metric.value, metric.rows, at] for metric in found],
-    )
-
-
-def decay_of(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> float | None:
-    """The deciding metric in the test less that on the newest snapshot whose outcome is known; None before any is."""
-    row = con.execute(
-        "select value_lost from foretable.decay where prediction = ? and version = ? order by as_of desc limit 1",
-        [prediction, version],
-    ).fetchone()
-    return row[0] if row else None
-
-
 def add_run(con: duckdb.DuckDBPyConnection, run: PredictionRun) -> None:
     add_row(con, "runs", asdict(run))
 
@@ -391,13 +347,3 @@ def version_trained_on(con: duckdb.DuckDBPyConnection, prediction: str, fingerpr
         [prediction, fingerprint],
     ).fetchone()
     return row[0] if row else None
-
-
-def metrics_of(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> list[dict[str, Any]]:
-    """The metrics of a version and of its baselines, as rows."""
-    table = con.execute(
-        "select split, scored_by, metric, value, lower, upper, row_count from foretable.metrics "
-        "where prediction = ? and version = ? order by all",
-        [prediction, version],
-    ).to_arrow_table()
-    return table.to_pylist()

@@ -182,7 +182,9 @@ def _check_kind(config: Mapping[str, Any], kind: Kind, model: str) -> None:
     if kind.name not in trainer(model).KINDS:
         able = [name for name in TRAINERS if kind.name in trainer(name).KINDS]
         raise ConfigError(f"model '{model}' does not predict kind '{kind.name}'; take one of: {', '.join(able)}")
-    if kind.name != "binary" and isinstance(config.get("interactions"), int):
+    if (config.get("params") or {}).get("loss") == "focal":
+        raise ConfigError(f"params.loss 'focal' is about probabilities; leave it out where kind is '{kind.name}'")
+    if isinstance(config.get("interactions"), int):
         raise ConfigError(f"interactions are found for kind 'binary' alone; name the pairs where kind is '{kind.name}'")
 
 

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 
 from ibis_features import Examples, Split
 from models_ml.bootstrap import Metric, with_difference, with_intervals
-from models_ml.judging import SHORT, entity_codes, scored
+from models_ml.judging import entity_codes, scored
 from models_ml.kinds import lists_of
+from models_ml.metric_words import metric_word
 from models_ml.spec import PredictionSpec
 from models_ml.thresholds import choose_threshold, parse_threshold
 from models_ml.trainer import FittedModel
@@ -82,7 +83,7 @@ def better_of(warm: FittedModel, full: FittedModel, spec: PredictionSpec, parts:
     return Compared(
         warm if is_warm else full,
         (*metrics, ("test", LESS + name, own)),
-        f"its test {SHORT.get(less.name, less.name)} less that of a full retrain is {less.value:+.3f} "
+        f"its test {metric_word(less.name)} less that of a full retrain is {less.value:+.3f} "
         f"[{less.lower:+.3f}, {less.upper:+.3f}], so the {'warm start' if is_warm else 'full retrain'} is taken",
     )
 

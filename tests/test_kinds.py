@@ -202,6 +202,11 @@ def test_versions_of_amounts_are_compared_and_promoted(con: duckdb.DuckDBPyConne
         ("select * from fixed", {"class_weight": "balanced"}, "'class_weight' is about probabilities"),
         ("select * from fixed", {"calibrate": "platt"}, "'calibrate' is about probabilities"),
         ("select * from fixed", {"threshold": "f1"}, "'threshold' is about probabilities"),
+        (
+            "select * from fixed",
+            {"model": "mlp", "params": {"loss": "focal"}},
+            "params.loss 'focal' is about",
+        ),
         ("select * from fixed", {"interactions": 3}, "interactions are found for kind 'binary' alone"),
         ("select * from fixed", {"last_value": "kind"}, "last_value names kind; it takes a feature of the SELECT that"),
         ("select * from fixed", {"tune": {"metric": "roc_auc"}}, "unknown tune metric 'roc_auc'; known: rmse, mae, r2"),

@@ -13,7 +13,7 @@ import duckdb
 
 from ibis_features import ConfigError, FeatureSchema
 from models_ml.artifact import FORMAT, libraries_of
-from models_ml.judging import SHORT
+from models_ml.metric_words import metric_word
 from models_ml.registry import ActiveModel
 from models_ml.spec import PredictionSpec
 from udfs.quoting import identifier
@@ -154,7 +154,7 @@ def _conditions(
     if spec.every is not None:
         due_at = active.trained_at + spec.every
         found.append((now >= due_at, f"a training is due from {due_at:%Y-%m-%d %H:%M} on"))
-    deciding = SHORT.get(spec.of_kind.deciding, spec.of_kind.deciding)
+    deciding = metric_word(spec.of_kind.deciding)
     for key, what in (("on_drift", "the PSI of the scores"), ("on_decay", f"the loss of {deciding} since the test")):
         if key in spec.policy and watch is not None:
             value = watch.drift() if key == "on_drift" else watch.decay()

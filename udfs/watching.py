@@ -13,11 +13,9 @@ from models_ml.bootstrap import with_intervals
 from models_ml.drift import Drift, feature_drift, score_drift
 from models_ml.interactions import interactions_of, with_interactions
 from models_ml.kinds import Lists
+from models_ml.observations import add_drift, add_realised, decay_of
 from models_ml.registry import (
     ActiveModel,
-    add_drift,
-    add_realised,
-    decay_of,
     read_artifact,
     registered_kind,
     threshold_of,

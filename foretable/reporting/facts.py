@@ -13,10 +13,10 @@ import duckdb
 
 from foretable.predictions import has_state, list_versions, rows_of
 from foretable.reporting.kind_words import WORDS, KindWords
-from foretable.results import metric_word
 from ibis_features import FeatureSchema, NotFoundError
 from models_ml.judgements import PICTURES
 from models_ml.judging import ABOVE, BASELINES
+from models_ml.metric_words import metric_word
 from udfs.quoting import identifier
 from udfs.scorers import register
 

@@ -19,9 +19,10 @@ from markupsafe import Markup
 from foretable.project import Refusal
 from foretable.reporting import charts
 from foretable.reporting.facts import PARTS, Facts, baseline_words, limits
-from foretable.results import changed_params, metric_word
+from foretable.results import changed_params
 from models_ml.evaluation import TRUE_CALIBRATION_ERROR
 from models_ml.judging import ABOVE
+from models_ml.metric_words import metric_word
 from models_ml.warm_start import FULL, LESS, WARM
 
 INDEX = "index.html"
