@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ibis_features import ArtifactError, ConfigError, Examples, Feature, FeatureSchema
-from models_ml.score_map import unmapped
+from models_ml.score_map import WrappedModel, unmapped
 from models_ml.trainer import FittedModel
 
 PART = "interactions.json"
@@ -109,13 +109,12 @@ def interactions_of(fitted: FittedModel) -> tuple[Interaction, ...]:
     return model.interactions if isinstance(model, CrossedModel) else ()
 
 
-class CrossedModel:
+class CrossedModel(WrappedModel):
     """A model with the step before it that makes its interactions. `schema` holds the features without these."""
 
     def __init__(self, model: FittedModel, interactions: Sequence[Interaction], schema: FeatureSchema) -> None:
-        self.model = model
+        super().__init__(model, schema)
         self.interactions = tuple(interactions)
-        self.schema = schema
         self._roles = _roles(schema)
         self._places = {name: place for place, name in enumerate(schema.names)}
 
@@ -126,14 +125,6 @@ class CrossedModel:
     def margin(self, batch: pa.RecordBatch) -> np.ndarray:
         """The log-odds of a true label, float32 [rows]."""
         return self.model.margin(self.widen(batch))
-
-    @property
-    def tells_contributions(self) -> bool:
-        return self.model.tells_contributions
-
-    @property
-    def base_log_odds(self) -> float:
-        return self.model.base_log_odds
 
     def contributions(self, batch: pa.RecordBatch) -> np.ndarray:
         """Those of the model, float64 [rows, features]; of an interaction one half goes to each of its features."""

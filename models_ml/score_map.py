@@ -25,21 +25,12 @@ class ScoreMap(Protocol):
     def dump(self) -> bytes: ...
 
 
-class MappedModel:
-    """A fitted model whose score is mapped. `model` is the one that gives the margin."""
+class WrappedModel:
+    """What a step laid around a model leaves as it is in the model. `schema` holds the features that are asked for."""
 
-    def __init__(self, model: FittedModel, score_map: ScoreMap) -> None:
+    def __init__(self, model: FittedModel, schema: FeatureSchema) -> None:
         self.model = model
-        self.score_map = score_map
-        self.schema: FeatureSchema = model.schema
-
-    def predict(self, batch: pa.RecordBatch) -> np.ndarray:
-        """The mapped score, float32 [rows]."""
-        return self.score_map.scores(self.margin(batch))
-
-    def margin(self, batch: pa.RecordBatch) -> np.ndarray:
-        """The margin as the model itself gives it, float32 [rows]."""
-        return self.model.margin(batch)
+        self.schema = schema
 
     @property
     def tells_contributions(self) -> bool:
@@ -48,6 +39,22 @@ class MappedModel:
     @property
     def base_log_odds(self) -> float:
         return self.model.base_log_odds
+
+
+class MappedModel(WrappedModel):
+    """A fitted model whose score is mapped. `model` is the one that gives the margin."""
+
+    def __init__(self, model: FittedModel, score_map: ScoreMap) -> None:
+        super().__init__(model, model.schema)
+        self.score_map = score_map
+
+    def predict(self, batch: pa.RecordBatch) -> np.ndarray:
+        """The mapped score, float32 [rows]."""
+        return self.score_map.scores(self.margin(batch))
+
+    def margin(self, batch: pa.RecordBatch) -> np.ndarray:
+        """The margin as the model itself gives it, float32 [rows]."""
+        return self.model.margin(batch)
 
     def contributions(self, batch: pa.RecordBatch) -> np.ndarray:
         """What each feature adds to the model's own margin, float64 [rows, features]."""

@@ -7,7 +7,6 @@ from models_ml.kinds.kind import Kind
 from models_ml.kinds.lists import Lists
 from models_ml.links import EXP, IDENTITY
 from models_ml.measures import Measures
-from models_ml.preconditions import check_varied
 from models_ml.value_metrics import value_measures
 
 
@@ -24,10 +23,6 @@ class Regression(Kind):
 
     def check_labels(self, examples: Examples) -> None:
         check_numbers(examples)
-
-    def row_weight(self, train: Examples, validate: Examples, class_weight: str | None) -> float:
-        check_varied(train, validate)
-        return 1.0
 
     def measures(
         self, labels: np.ndarray, scores: np.ndarray, *, threshold: float | None = None, lists: Lists | None = None

@@ -10,6 +10,7 @@ from models_ml.bootstrap import on_all_rows
 from models_ml.kinds.lists import Lists
 from models_ml.links import Link
 from models_ml.measures import Measures
+from models_ml.preconditions import check_varied
 
 LOWER_IS_BETTER = ("log_loss", "brier", "mse", "rmse", "mae")
 """Of the metrics that anything is chosen by."""
@@ -41,12 +42,13 @@ class Kind(ABC):
     def check_labels(self, examples: Examples) -> None:
         """Raises ExamplesError where a label is none of this kind."""
 
-    @abstractmethod
     def row_weight(self, train: Examples, validate: Examples, class_weight: str | None) -> float:
         """What a row with a true label weighs in training against another one; 1 where no label is true or false.
 
         Raises ExamplesError where a model could learn nothing from these labelled rows, or stop by no row.
         """
+        check_varied(train, validate)
+        return 1.0
 
     @abstractmethod
     def measures(

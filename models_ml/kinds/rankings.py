@@ -7,7 +7,6 @@ from models_ml.kinds.kind import Kind
 from models_ml.kinds.lists import Lists
 from models_ml.links import IDENTITY
 from models_ml.measures import Measures
-from models_ml.preconditions import check_varied
 from models_ml.ranking_metrics import ranking_measures
 
 
@@ -29,10 +28,6 @@ class Ranking(Kind):
 
     def check_labels(self, examples: Examples) -> None:
         check_grades(examples)
-
-    def row_weight(self, train: Examples, validate: Examples, class_weight: str | None) -> float:
-        check_varied(train, validate)
-        return 1.0
 
     def measures(
         self, labels: np.ndarray, scores: np.ndarray, *, threshold: float | None = None, lists: Lists | None = None

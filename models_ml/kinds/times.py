@@ -9,7 +9,6 @@ from models_ml.kinds.kind import Kind
 from models_ml.kinds.lists import Lists
 from models_ml.links import EXP
 from models_ml.measures import Measures
-from models_ml.preconditions import check_varied
 from models_ml.time_metrics import probability_within, time_measures
 
 LEAST_DAYS = 1 / 24
@@ -37,10 +36,6 @@ class TimeToEvent(Kind):
 
     def check_labels(self, examples: Examples) -> None:
         check_numbers(examples, least=0.0)
-
-    def row_weight(self, train: Examples, validate: Examples, class_weight: str | None) -> float:
-        check_varied(train, validate)
-        return 1.0
 
     def measures(
         self, labels: np.ndarray, scores: np.ndarray, *, threshold: float | None = None, lists: Lists | None = None
