@@ -50,7 +50,7 @@ def _margin(encoding: InputEncoding, layers: list[list[np.ndarray]], scope: Scop
         sums = f"array_inner_product({inputs}, {unit}.weights) + {unit}.bias"
         out = f"list_transform({network}.layer{layer}, lambda {unit}: {sums})"
         if layer < len(layers) - 1:
-            relu = f"case when {value} > 0 then {value} else 0::FLOAT end"
+            relu = f"case when signbit({value}) then 0::FLOAT else {value} end"
             out = f"list_transform({out}, lambda {value}: {relu})::FLOAT[{kernel.shape[1]}] as {hidden}"
         else:
             out = f"{out}[1] as {scope.out}"
