@@ -92,9 +92,11 @@ def test_the_macro_of_calibrated_trees_has_the_bits_of_the_model(method: str) ->
     assert len(model.calibration.x) == 1 or len(model.calibration.x) > 5
     con = duckdb.connect()
     compile_sql(con, "churn", model, rows)
-    con.register("rows", pa.Table.from_batches([rows]))
-    by_row = con.execute("select scores.churn(rows) as score from rows").to_arrow_table()["score"].to_numpy()
-    by_table = con.execute("select score from scores.churn_table('rows')").to_arrow_table()["score"].to_numpy()
+    con.register("rows", pa.Table.from_batches([rows]).append_column("place", pa.array(range(rows.num_rows))))
+    by_row, by_table = (
+        con.execute(f"select score from ({sql}) order by place").to_arrow_table()["score"].to_numpy()
+        for sql in ("select place, scores.churn(rows) as score from rows", "from scores.churn_table('rows')")
+    )
     assert np.array_equal(by_row, model.predict(rows))
     assert np.array_equal(by_table, model.predict(rows))
     assert not np.array_equal(by_row, trees.predict(rows))

@@ -116,6 +116,19 @@ def test_macros_and_model_agree_in_every_bit(con: duckdb.DuckDBPyConnection, see
         assert np.array_equal(np.array(found, np.float32).view(np.uint32), expected.view(np.uint32))
 
 
+def test_the_table_macro_keeps_every_column_and_row_whatever_thread_scores_it(con: duckdb.DuckDBPyConnection) -> None:
+    model = model_of(FEATURES, COLUMNS, trees=13)
+    batch = batch_of(model, 9_000, 2)
+    compile_sql(con, "churn", model, batch)
+    odd = {"place": range(9_000), "Group By": ["it's"] * 9_000, "score_": [[1, None]] * 9_000}
+    con.register("rows", pa.table({**odd, **dict(zip(batch.schema.names, batch.columns, strict=True))}))
+    con.execute("set threads = 4")
+    table = con.execute("from scores.churn_table('rows') order by place").to_arrow_table()
+    assert table.column_names == [*odd, *batch.schema.names, "score"]
+    assert table.select(list(odd)).to_pylist() == pa.table(odd).to_pylist()
+    assert np.array_equal(table["score"].to_numpy().view(np.uint32), model.predict(batch).view(np.uint32))
+
+
 def test_hundreds_of_trees_agree_and_a_single_call_is_planned_quickly(con: duckdb.DuckDBPyConnection) -> None:
     model = numeric_model([f"f{place}" for place in range(40)], trees=300, max_depth=6)
     compile_sql(con, "wide", model, batch_of(model, 200, 1))
