@@ -1,5 +1,6 @@
 """`foretable serve`: scores, reasons and read-only SQL over HTTP, what is refused, and a file that is replaced."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from click.testing import CliRunner
 
 from foretable.cli import main
 from foretable.serving import strangers
+from foretable.serving.batching import alike
 from foretable.serving.offers import read_offers
 from foretable.serving.scoring import ScoringFile
 from ibis_features import ConfigError, ExamplesError, NotFoundError
@@ -30,6 +33,8 @@ pytest.importorskip("fastapi", reason="fastapi is not installed: pip install 'fo
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'foretable[serve]'")
 
 TOKEN = "a token of this test"
+LOOP = asyncio.new_event_loop()
+"""Never runs."""
 
 
 @dataclass(frozen=True)
@@ -294,6 +299,54 @@ def test_a_row_whose_features_were_left_out_of_the_file_is_scored_once_they_are_
         file.features("test", "u1")
     assert (file.score_row("test", file.features("test", "u1", {"kind": "c1"}))["score"],) == expected
     file.close()
+
+
+# Rows that come at the same time
+
+
+ROWS: list[dict[str, Any]] = [
+    {"heat": 0.25, "noise": 1.0, "kind": "c1"},
+    {"heat": None, "noise": 2, "kind": "c2"},
+    {"heat": "0.75", "noise": None, "kind": None},
+    {"heat": True, "noise": 2**60, "kind": "never seen"},
+    {"heat": 1, "noise": float("nan"), "kind": "it's"},
+    {"heat": 0.9, "noise": 0, "kind": "c3"},
+]
+
+
+def test_rows_are_scored_together_as_they_are_alone(built: Path, tmp_path: Path) -> None:
+    """Twice, and rows with missing values after one without: a plan is kept, and has to hold for all rows."""
+    file = ScoringFile(Path(shutil.copy(built, tmp_path / "published.duckdb")))
+    alone = [file.score_row("test", row) for row in ROWS]
+    assert len({row["score"] for row in alone}) > 3
+    found = dict(zip(range(6), map(json.dumps, alone), strict=True))
+    for turn in ([0], [1, 0, 5], [5, 4, 1, 0], [1], [2], [3]):
+        rows = [ROWS[place] for place in turn]
+        [batch] = alike([(row, asyncio.Future(loop=LOOP)) for row in rows])
+        assert list(map(json.dumps, file.score_rows("test", [features for features, _ in batch]))) == [
+            found[place] for place in turn
+        ]
+    file.close()
+
+
+def test_values_that_one_list_would_make_others_of_come_in_batches_of_their_own() -> None:
+    def batches(*values: Any) -> list[list[Any]]:
+        waiting = [({"kept": None, "given": value}, asyncio.Future[Any](loop=LOOP)) for value in values]
+        return [[features["given"] for features, _ in batch] for batch in alike(waiting)]
+
+    assert batches(1, 2.5, None, -3) == [[1, 2.5, None, -3]]
+    assert batches(1, "1", None, True, "2", False) == [[1, None], ["1", "2"], [True, False]]
+    assert batches(2**53, 2**53 + 1, 0.5, [1], [2], {"a": 1}) == [[2**53, 0.5], [2**53 + 1], [[1]], [[2]], [{"a": 1}]]
+
+
+def test_a_row_that_cannot_be_read_harms_no_other_one(server: Server) -> None:
+    bad: list[dict[str, Any]] = [{"heat": "warm", "noise": 1, "kind": "c1"}, {"heat": 1}, {**ROWS[0], "more": 1}]
+    asked = [*ROWS[:3], *bad, ROWS[5]] * 6
+    expected = [server.post("/score/test", features=row) for row in asked[:7]]
+    assert [answer.status_code for answer in expected] == [200, 200, 200, 422, 422, 422, 200]
+    with ThreadPoolExecutor(len(asked)) as clients:
+        answers = list(clients.map(lambda row: server.post("/score/test", features=row), asked))
+    assert [(one.status_code, one.json()) for one in answers] == [(one.status_code, one.json()) for one in expected] * 6
 
 
 # SQL

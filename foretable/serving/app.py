@@ -1,7 +1,8 @@
 """The HTTP endpoint: what is asked and answered as JSON, who may ask, and how much.
 
 A score is one row, looked up or computed on the event loop itself: handing it to a thread would take longer than most
-scores do. SQL of strangers runs in processes of its own, a bounded number at a time.
+scores do. Rows that clients send at the same time are computed together. SQL of strangers runs in processes of its
+own, a bounded number at a time.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from starlette.routing import Route
 
 from foretable.sentences import plain_exception
 from foretable.serving import strangers
+from foretable.serving.batching import RowBatches
 from foretable.serving.current import CurrentFile
 from foretable.serving.offers import described
 from foretable.serving.scoring import Row, ScoringFile
@@ -188,6 +190,7 @@ def make_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.current = CurrentFile(settings.path)
+        app.state.batches = RowBatches(app.state.current)
         app.state.queries = asyncio.Semaphore(settings.queries)
         await asyncio.to_thread(strangers.warm_up)
         watching = asyncio.create_task(app.state.current.watch())
@@ -260,8 +263,8 @@ def _add_routes(app: FastAPI, settings: Settings) -> None:
 
     @app.post("/score/{name}", response_model=RowScore, summary="The score of a row, or of a changed entity", **guarded)
     async def score_row(request: Request, name: str, asked: Asked) -> Response:
-        file = file_of(request)
-        return JSONResponse(file.score_row(name, _features(file, name, asked)))
+        features = _features(file_of(request), name, asked)
+        return JSONResponse(await request.app.state.batches.score(name, features))
 
     @app.get("/explain/{name}", response_model=Explained, summary="Why an entity scores so", **guarded)
     async def explain(request: Request, name: str, entity: Annotated[str, entity]) -> Response:

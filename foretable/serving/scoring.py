@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,9 @@ class ScoringFile:
         if not path.is_file():
             raise NotFoundError(f"no file at {path}; build a warehouse with `foretable build`, or publish one")
         open_reader(path).close()  # what a killed build has left beside the file is taken into it
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._plans: set[int] = set()
+        self._versions: dict[str, int | None] = {}
         self._con = duckdb.connect(":memory:", config={"threads": "1", "python_enable_replacements": "false"})
         try:
             # Views that dbt made name the database as the file is named.
@@ -158,6 +160,22 @@ class ScoringFile:
         score, scored = self._called(offer, offer.macro, features)
         return {"prediction": name, "version": self._version(offer), "score": score, "features": scored}
 
+    def score_rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+        """As `score_row` of each of them, planned once and for all.
+
+        The rows should be `alike`, or raise what DuckDB raises where one cannot be read.
+        """
+        offer = self.offer(name)
+        _check_macro(offer)
+        for row in rows:
+            _check_features(offer, row)
+        given = [{feature: row[feature] for feature in offer.features} for row in rows]
+        found = self._prepared(offer, given)
+        version = self._version(offer)
+        return [
+            {"prediction": name, "version": version, "score": row["answer"], "features": row["row"]} for row in found
+        ]
+
     def explain_row(self, name: str, features: Mapping[str, Any]) -> Row:
         """The reasons that the file's explainer gives for a row."""
         offer = self.offer(name)
@@ -179,19 +197,36 @@ class ScoringFile:
             raise NotFoundError(_unknown(offer, entity))
         return row
 
+    def _prepared(self, offer: Offer, rows: list[Row]) -> list[Row]:
+        """The macro's answers, by a statement that is planned at its first use.
+
+        DuckDB plans EXECUTE anew where the type of an argument is another one; so the rows come as a variable of the
+        right type. They must not come as a table: DuckDB 1.5.6 takes what it knew of its rows at PREPARE for true of
+        all rows to come.
+        """
+        place = list(self.offers).index(offer.name)
+        given = Names(offer.features).plain("given")
+        kind = f"STRUCT({', '.join(f'{quoted(feature)} {kind}' for feature, kind in offer.features.items())})[]"
+        with self._lock:
+            if place not in self._plans:
+                self._con.execute(
+                    f"prepare score_rows_{place} as select {offer.macro}({given}) as answer, {given} as row "
+                    f"from (select unnest($1::{kind}) as {given})"
+                )
+                self._plans.add(place)
+            self._con.execute(f"set variable score_rows = ?::{kind}", [rows])
+            return self._all(f"execute score_rows_{place}(getvariable('score_rows'))")
+
     def _version(self, offer: Offer) -> int | None:
-        row = self._one(f"select version from {offer.table} limit 1")
-        return row["version"] if row else None
+        if offer.name not in self._versions:
+            row = self._one(f"select version from {offer.table} limit 1")
+            self._versions[offer.name] = row["version"] if row else None
+        return self._versions[offer.name]
 
     def _called(self, offer: Offer, function: str | None, features: Mapping[str, Any]) -> tuple[Any, Row]:
         """What the function says of the row, and the row as it read it, in the types of the features."""
         _check_macro(offer)
-        _check_known(offer, features)
-        if missing := [feature for feature in offer.features if feature not in features]:
-            raise ExamplesError(
-                f"'{offer.name}' also takes {_listed(missing)}; give each, null where it is not known, or an entity "
-                "with changes"
-            )
+        _check_features(offer, features)
         values = ", ".join(f"?::{kind} as {quoted(feature)}" for feature, kind in offer.features.items())
         row = [features[feature] for feature in offer.features]
         given = Names(offer.features).plain("given")
@@ -244,6 +279,15 @@ def _check_macro(offer: Offer) -> None:
     if offer.macro is None:
         raise NotFoundError(
             f"the file holds no function that scores rows of '{offer.name}'; ask for the score of an entity"
+        )
+
+
+def _check_features(offer: Offer, features: Mapping[str, Any]) -> None:
+    _check_known(offer, features)
+    if missing := [feature for feature in offer.features if feature not in features]:
+        raise ExamplesError(
+            f"'{offer.name}' also takes {_listed(missing)}; give each, null where it is not known, or an entity "
+            "with changes"
         )
 
 
