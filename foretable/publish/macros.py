@@ -33,7 +33,7 @@ class Macro:
 
 def macros_of(con: duckdb.DuckDBPyConnection) -> list[Macro]:
     """The macros of `scores` of the database in use, by name."""
-    forms: dict[tuple[str, bool], list[dict[str, Any]]] = {}
+    forms: dict[tuple[str, bool], list[list[dict[str, Any]]]] = {}
     for name, kind, definition in con.execute(
         "select function_name, function_type, macro_definition from duckdb_functions() "
         "where database_name = current_database() and schema_name = ? and not internal order by all",
@@ -43,13 +43,13 @@ def macros_of(con: duckdb.DuckDBPyConnection) -> list[Macro]:
         query = definition if is_table else f"select {definition}"
         parsed = con.execute("select json_serialize_sql(?::varchar)", [query]).fetchone()
         assert parsed is not None
-        forms.setdefault((name, is_table), []).append(json.loads(parsed[0]))
+        forms.setdefault((name, is_table), []).append(_nodes(json.loads(parsed[0])))
     return [
         Macro(
             name,
             is_table,
-            frozenset(relation for tree in trees for relation in _relations(tree)),
-            frozenset(call for tree in trees for call in _calls(tree)),
+            frozenset(relation for nodes in trees for relation in _relations(nodes)),
+            frozenset(call for nodes in trees for call in _calls(nodes)),
         )
         for (name, is_table), trees in forms.items()
     ]
@@ -60,13 +60,15 @@ def left_out(con: duckdb.DuckDBPyConnection, macros: Sequence[Macro], published:
 
     con: a connection on which the warehouse is in use, without any function of Python.
     """
+    calls = {name for macro in macros for schema, name in macro.calls if schema != SCHEMA}
+    foreign = _not_built_in(con, calls)
     reasons: dict[str, str] = {}
     has_more = True
     while has_more:  # what calls a macro that stays behind stays behind, too
         known = len(reasons)
         for macro in macros:
             kept = {one.name for one in macros} - set(reasons)
-            if macro.name not in reasons and (reason := _missing(con, macro, published, kept)):
+            if macro.name not in reasons and (reason := _missing(con, macro, published, kept, foreign)):
                 reasons[macro.name] = reason
         has_more = len(reasons) > known
     return reasons
@@ -114,7 +116,7 @@ def _strip(con: duckdb.DuckDBPyConnection, kept: set[str]) -> None:
 
 
 def _missing(
-    con: duckdb.DuckDBPyConnection, macro: Macro, published: Sequence[Published], kept: set[str]
+    con: duckdb.DuckDBPyConnection, macro: Macro, published: Sequence[Published], kept: set[str], foreign: set[str]
 ) -> str | None:
     """What the macro needs and the file has not, in words."""
     there = {one.relation for one in published}
@@ -127,7 +129,7 @@ def _missing(
         if schema == SCHEMA:
             if name not in kept:
                 return f"it calls {SCHEMA}.{name}, which stays behind"
-        elif not _is_built_in(con, name):
+        elif name in foreign:
             return f"it calls {name}, which is not in the file"
     return None
 
@@ -142,34 +144,36 @@ def _exists(con: duckdb.DuckDBPyConnection, relation: Relation) -> bool:
     return bool(found and found[0])
 
 
-def _is_built_in(con: duckdb.DuckDBPyConnection, name: str) -> bool:
-    """Does DuckDB itself know the function? Its list lacks what the parser makes of syntax, so that the binder says."""
+def _not_built_in(con: duckdb.DuckDBPyConnection, names: set[str]) -> set[str]:
+    """The functions that DuckDB itself does not know. Its list lacks what the parser makes of syntax: there the binder
+    says.
+
+    The list is read once, since it spells every macro of the file out.
+    """
     import duckdb
 
     listed = con.execute(
-        "select count(*) from duckdb_functions() where database_name = 'system' and function_name = ?", [name]
-    ).fetchone()
-    if listed and listed[0]:
-        return True
-    own = con.execute(
-        "select count(*) from duckdb_functions() where database_name = current_database() and function_name = ?", [name]
-    ).fetchone()
-    if own and own[0]:
-        return False
-    for call in (f"select {identifier(name)}()", f"from {identifier(name)}()"):
-        try:
-            con.execute(f"explain {call}")
-        except duckdb.CatalogException:
-            continue
-        except duckdb.Error:
-            return True
-        return True
-    return False
+        "select function_name, bool_or(database_name = 'system') from duckdb_functions() "
+        "where database_name in ('system', current_database()) group by function_name"
+    ).fetchall()
+    is_built_in = dict(listed)
+    for name in names - is_built_in.keys():
+        is_built_in[name] = False
+        for call in (f"select {identifier(name)}()", f"from {identifier(name)}()"):
+            try:
+                con.execute(f"explain {call}")
+            except duckdb.CatalogException:
+                continue
+            except duckdb.Error:
+                pass
+            is_built_in[name] = True
+            break
+    return {name for name in names if not is_built_in[name]}
 
 
-def _relations(tree: Any) -> Iterator[Relation]:
-    ctes = {key for node in _nodes(tree) for key in _cte_names(node)}
-    for node in _nodes(tree):
+def _relations(nodes: Sequence[dict[str, Any]]) -> Iterator[Relation]:
+    ctes = {key for node in nodes for key in _cte_names(node)}
+    for node in nodes:
         if node.get("type") == "BASE_TABLE":
             schema, name = node["schema_name"], node["table_name"]
             if schema or name not in ctes:
@@ -181,18 +185,20 @@ def _cte_names(node: dict[str, Any]) -> Iterator[str]:
         yield entry["key"]
 
 
-def _calls(tree: Any) -> Iterator[tuple[str, str]]:
-    for node in _nodes(tree):
+def _calls(nodes: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    for node in nodes:
         if "function_name" in node and not node.get("is_operator"):
             yield node.get("schema") or "", node["function_name"]
 
 
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every object of a parsed query, from the top."""
-    if isinstance(tree, dict):
-        yield tree
-        for value in tree.values():
-            yield from _nodes(value)
-    elif isinstance(tree, list):
-        for value in tree:
-            yield from _nodes(value)
+def _nodes(tree: Any) -> list[dict[str, Any]]:
+    """Every object of a parsed query; a macro of trees has many thousands."""
+    found, left = [], [tree]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            found.append(one)
+            left.extend(value for value in one.values() if isinstance(value, dict | list))
+        else:
+            left.extend(value for value in one if isinstance(value, dict | list))
+    return found
