@@ -256,7 +256,7 @@ published(Path(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize("instant", ["_mark", "check_parity", "replace"])
+@pytest.mark.parametrize("instant", ["write_mark", "check_parity", "replace"])
 def test_a_publish_that_is_killed_leaves_the_old_file_and_the_next_one_cleans_up(warehouse: Path, instant: str) -> None:
     before = published(warehouse)
     change(warehouse, "update number set n = 2")

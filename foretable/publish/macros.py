@@ -7,18 +7,24 @@ a table of raw rows. DuckDB would list such a macro, and a client that calls it 
 from __future__ import annotations
 
 import json
+import re
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foretable.publish.tables import Published, Relation
 from udfs.compiling.store import SCHEMA
-from udfs.quoting import identifier
+from udfs.quoting import identifier, literal
 
 if TYPE_CHECKING:
     import duckdb
 
 SKELETON = "foretable_skeleton"
+_CREATED = re.compile(rf'CREATE MACRO {SCHEMA}\.(?:"((?:[^"]|"")+)"|([^ ("]+)) ')
+"""How DuckDB writes the beginning of a macro that it exports."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,7 @@ def macros_of(con: duckdb.DuckDBPyConnection) -> list[Macro]:
     ).fetchall():
         is_table = kind == "table_macro"
         query = definition if is_table else f"select {definition}"
-        parsed = con.execute("select json_serialize_sql(?::varchar)", [query]).fetchone()
-        assert parsed is not None
-        forms.setdefault((name, is_table), []).append(_nodes(json.loads(parsed[0])))
+        forms.setdefault((name, is_table), []).append(_nodes(con, query))
     return [
         Macro(
             name,
@@ -75,22 +79,45 @@ def left_out(con: duckdb.DuckDBPyConnection, macros: Sequence[Macro], published:
 
 
 def copy_macros(con: duckdb.DuckDBPyConnection, source: str, target: str, kept: Sequence[Macro]) -> None:
-    """Take the macros over from one attached database into another, which holds nothing yet.
+    """Take the macros over from one attached database into another, which holds nothing yet."""
+    with _skeleton(con, source, kept):
+        con.execute(f"copy from database {SKELETON} to {identifier(target)} (schema)")
 
-    Only a copy of the whole catalog keeps defaults and types of arguments. It is made without rows, in memory, and all
-    else is taken out of it again.
+
+def macro_texts(con: duckdb.DuckDBPyConnection, source: str, kept: Sequence[Macro] | None = None) -> dict[str, str]:
+    """The macros of an attached database by name, spelled out with defaults and types of their arguments.
+
+    kept: only these; None: all.
+    """
+    with _skeleton(con, source, kept), tempfile.TemporaryDirectory() as folder:
+        con.execute(f"export database {SKELETON} to {literal(folder)}")
+        text = (Path(folder) / "schema.sql").read_text(encoding="utf-8")
+    texts: dict[str, str] = {}
+    for statement in re.split(r";;\n+(?=CREATE |$)", text):
+        if found := _CREATED.match(statement):
+            name = found[1].replace('""', '"') if found[1] else found[2]
+            texts[name] = texts.get(name, "") + statement  # a scalar macro and a table macro may share a name
+    return texts
+
+
+@contextmanager
+def _skeleton(con: duckdb.DuckDBPyConnection, source: str, kept: Sequence[Macro] | None) -> Iterator[None]:
+    """A database in memory that has the macros and nothing else.
+
+    Only a copy of the whole catalog keeps defaults and types of arguments. It is made without rows, and all else is
+    taken out of it again.
     """
     con.execute(f"attach ':memory:' as {SKELETON}")
     try:
         con.execute(f"copy from database {identifier(source)} to {SKELETON} (schema)")
-        _strip(con, {macro.name for macro in kept})
-        con.execute(f"copy from database {SKELETON} to {identifier(target)} (schema)")
+        _strip(con, None if kept is None else {macro.name for macro in kept})
+        yield
     finally:
         con.execute(f"detach {SKELETON}")
 
 
-def _strip(con: duckdb.DuckDBPyConnection, kept: set[str]) -> None:
-    """Drop all of the skeleton but the macros that are kept."""
+def _strip(con: duckdb.DuckDBPyConnection, kept: set[str] | None) -> None:
+    """Drop all of the skeleton but the macros that are kept; None: all of them."""
     for (schema,) in con.execute(
         "select schema_name from duckdb_schemas() where database_name = ? and not internal and schema_name <> ?",
         [SKELETON, SCHEMA],
@@ -107,9 +134,9 @@ def _strip(con: duckdb.DuckDBPyConnection, kept: set[str]) -> None:
         from duckdb_functions()
         where
             database_name = $db and not internal
-            and not (schema_name = $schema and list_contains($kept, function_name))
+            and not (schema_name = $schema and ($kept is null or list_contains($kept, function_name)))
         """,
-        {"db": SKELETON, "schema": SCHEMA, "kept": sorted(kept)},
+        {"db": SKELETON, "schema": SCHEMA, "kept": None if kept is None else sorted(kept)},
     ).fetchall()
     for kind, schema, name in entries:
         con.execute(f"drop {kind} if exists {SKELETON}.{identifier(schema)}.{identifier(name)} cascade")
@@ -175,7 +202,7 @@ def _relations(nodes: Sequence[dict[str, Any]]) -> Iterator[Relation]:
     ctes = {key for node in nodes for key in _cte_names(node)}
     for node in nodes:
         if node.get("type") == "BASE_TABLE":
-            schema, name = node["schema_name"], node["table_name"]
+            schema, name = node.get("schema_name"), node["table_name"]
             if schema or name not in ctes:
                 yield Relation(schema or "main", name)
 
@@ -191,14 +218,18 @@ def _calls(nodes: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
             yield node.get("schema") or "", node["function_name"]
 
 
-def _nodes(tree: Any) -> list[dict[str, Any]]:
-    """Every object of a parsed query; a macro of trees has many thousands."""
-    found, left = [], [tree]
-    while left:
-        one = left.pop()
-        if isinstance(one, dict):
-            found.append(one)
-            left.extend(value for value in one.values() if isinstance(value, dict | list))
-        else:
-            left.extend(value for value in one if isinstance(value, dict | list))
+def _nodes(con: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+    """The objects of a parsed query that name a relation, a function or CTEs: few of the thousands in one of trees."""
+    parsed = con.execute(
+        "select json_serialize_sql(?::varchar, skip_null := true, skip_empty := true, skip_default := true)", [query]
+    ).fetchone()
+    assert parsed is not None
+    found = []
+
+    def note(node: dict[str, Any]) -> dict[str, Any]:
+        if "table_name" in node or "function_name" in node or "cte_map" in node:
+            found.append(node)
+        return node
+
+    json.loads(parsed[0], object_hook=note)
     return found
