@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from foretable.cli import main
-from foretable.publish import publishing
+from foretable.publish import parity, publishing
 from foretable.publish.errors import PublishError
 from foretable.sentences import plain
 from tests.conftest import ROOT, run_dbt
@@ -202,6 +202,104 @@ def test_the_builds_before_are_kept_and_can_be_read(warehouse: Path) -> None:
     assert not folder.exists()
 
 
+def test_where_nothing_has_changed_the_file_stays_and_older_ones_go_as_keep_says(warehouse: Path) -> None:
+    for n in range(3):
+        change(warehouse, f"update number set n = {n}")
+        done = published(warehouse)
+    held, at = done.file.read_bytes(), done.file.stat()
+    again = published(warehouse, keep=1)
+    assert (done.is_new, done.compared, again.is_new, again.compared) == (True, 360, False, 0)
+    assert (again.build_id, again.tables, again.macros) == (done.build_id, done.tables, done.macros)
+    assert (done.file.read_bytes(), done.file.stat()) == (held, at)
+    assert len(names(warehouse.parent / "published.versions")) == 1
+    said = call("publish", "--warehouse", warehouse, "--out", done.file)
+    assert f"is up to date: 7 tables and 5 macros; build {done.build_id}" in said.output
+
+
+CHANGES = {
+    "a value": "update number set n = 2",
+    "a type": "alter table number alter n type bigint",
+    "values that change places": "update fixed set kind = if(kind = 'c1', 'c2', 'c1') where kind in ('c1', 'c2')",
+    "a new table": "create table mart__more as select 1 as n",
+    "a table that is gone": "drop view monitoring__number",
+    "the default of an argument": "create or replace macro scores.raised(score, step := 0.7) as score + step",
+    "a macro that is gone": "drop macro scores.raised",
+    "a new macro": "create macro scores.doubled(score) as 2 * score",
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_whatever_changes_by_whatever_hand_is_published(warehouse: Path, what: str) -> None:
+    change(warehouse, "create macro scores.raised(score, step := 0.5) as score + step")
+    before = published(warehouse)
+    assert not published(warehouse).is_new
+    change(warehouse, CHANGES[what])
+    after = published(warehouse)
+    assert after.is_new
+    assert after.build_id > before.build_id
+    assert not published(warehouse).is_new
+
+
+def test_another_word_on_personal_columns_and_another_secret_are_published(warehouse: Path) -> None:
+    tag(warehouse, kind=True)
+    secret = warehouse.parent / "state" / "publish.salt"
+    assert [published(warehouse, personal=mode).is_new for mode in ("drop", "hash", "hash", "keep", "keep")] == [
+        *(True, True, False, True, False)
+    ]
+    published(warehouse, personal="hash")
+    secret.write_text("another")
+    assert published(warehouse, personal="hash").is_new
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "update mart__users set n = 7",
+        "drop table mart__users",
+        "create table stray as select 1 as n",
+        "create or replace macro scores.test_of(user_id) as 0.5::float",
+        "update _published set foretable_version = '0.0.1'",
+        "alter table _published drop tables",
+    ],
+)
+def test_a_file_that_was_changed_by_hand_or_by_another_release_is_written_anew(warehouse: Path, sql: str) -> None:
+    file = published(warehouse).file
+    change(file, sql)
+    again = published(warehouse)
+    assert again.is_new
+    assert set(again.macros) == MACROS
+    assert rows(file, "select distinct n from mart__users") == [(1,)]
+
+
+def test_scores_that_were_compared_before_are_compared_by_a_sample(
+    warehouse: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parity, "SAMPLE", 50)
+    assert published(warehouse).compared == 360
+    change(warehouse, "update number set n = 2")
+    assert published(warehouse).compared == 3 * 40  # every third rank
+    change(warehouse, "update examples__test set noise = noise where false; update fixed set noise = 0")
+    change(warehouse, "update examples__test set noise = nextafter(noise, 1::double) where user_id = 'u7'")
+    assert published(warehouse).compared == 360
+    change(
+        warehouse, "create or replace macro scores.test_of(key) as (select score from pred__test where user_id = key)"
+    )
+    assert published(warehouse).compared == 360
+    change(warehouse, "update pred__test set score = nextafter(score, 1::float) where score_rank = 7")
+    with pytest.raises(PublishError, match=r"scores.test and pred__test differ on 1 of 120 rows"):
+        published(warehouse)
+
+
+def test_a_scorer_of_a_personal_feature_is_always_compared_in_full(warehouse: Path) -> None:
+    tag(warehouse, kind=True)
+    done = published(warehouse)
+    again = published(warehouse)
+    assert (done.is_new, again.is_new, done.compared, again.compared) == (True, False, 240, 240)
+    change(warehouse, "update examples__test set kind = 'c3' where kind = 'c1'")  # the file does not have it
+    with pytest.raises(PublishError, match=r"scores.test and pred__test differ on"):
+        published(warehouse)
+
+
 READER = """
 import os, sys, duckdb
 os.nice(10)  # without pause, and yet the publishing process gets its turn
@@ -247,8 +345,8 @@ def test_sixteen_readers_always_see_one_build_while_fifty_are_published(warehous
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from foretable.publish import publishing
-def killed(*given):
+from foretable.publish import parity, publishing
+def killed(*given, **named):
     os.kill(os.getpid(), signal.SIGKILL)
 setattr(publishing, sys.argv[2], killed) if sys.argv[2] != "replace" else setattr(os, "replace", killed)
 from tests.publishing import published
@@ -256,7 +354,7 @@ published(Path(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize("instant", ["_mark", "check_parity", "replace"])
+@pytest.mark.parametrize("instant", ["write_mark", "check_parity", "replace"])
 def test_a_publish_that_is_killed_leaves_the_old_file_and_the_next_one_cleans_up(warehouse: Path, instant: str) -> None:
     before = published(warehouse)
     change(warehouse, "update number set n = 2")

@@ -203,7 +203,7 @@ def _sha256(state: Mapping[str, Any]) -> str:
 def rows_hash(con: duckdb.DuckDBPyConnection, relation: str, condition: str) -> str:
     """A hash of the rows whatever their order."""
     row = con.execute(
-        f"select count(*) || '-' || coalesce(sum(hash(foretable_row)::hugeint), 0) "
+        f"select count(*) || '-' || coalesce(sum(hash(hash(foretable_row))::hugeint), 0) "
         f"from {relation} as foretable_row where {condition}"
     ).fetchone()
     assert row is not None

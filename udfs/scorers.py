@@ -26,7 +26,7 @@ from models_ml.encoding import empty_batch, feature_batch
 from models_ml.registry import ActiveModel, active_models, has_registry, read_artifact
 from models_ml.trainer import FittedModel
 from udfs.answers import SCORE, Answer, explanation
-from udfs.quoting import ARGUMENT_TYPES, check_names, current_database, identifier, literal, readable
+from udfs.quoting import ARGUMENT_TYPES, check_names, current_database, has_function, identifier, literal, readable
 
 INSTANCE = "foretable_instance"
 """A function without arguments that tells which entry of `_instances` belongs to a connection."""
@@ -269,23 +269,16 @@ def _slot(
     check_names(schema)
     with _instances_lock:
         instance = _instance(con)
-        existing = {
-            row[0].casefold()
-            for row in con.execute(
-                "select function_name from duckdb_functions() where database_name = 'system' and schema_name = 'main' "
-                "and starts_with(lower(function_name), lower(?))",
-                [f"{name}__columns"],
-            ).fetchall()
-        }
         found = None
         number = 1
         while found is None:
             function = f"{name}__columns" + (f"_{number}" if number > 1 else "")
             key, number = function.casefold(), number + 1
             slot = instance.slots.get(key)
-            if key in existing and slot is not None and slot.serves(owner, schema.features):
+            is_there = has_function(con, f"system.main.{identifier(function)}")
+            if is_there and slot is not None and slot.serves(owner, schema.features):
                 found = slot
-            elif key not in existing and key not in reserved:
+            elif not is_there and key not in reserved:
                 found = _create_function(con, instance, _Slot(function, owner, schema, answer))
         for slot in instance.slots.values():
             if slot.owner == owner and slot is not found:

@@ -61,8 +61,8 @@ def publish(
     """Publish the last build as one DuckDB file for BI tools: marts, scores, monitoring, and the macros of scores.
 
     The file is written anew, its macros are compared with its scores, and it takes the place of the old one in one
-    step: nobody waits, and nobody sees half a build. `from _published` says which build it is. It is for reading alone,
-    and needs no Python.
+    step: nobody waits, and nobody sees half a build. Where nothing has changed since, it stays as it is. `from
+    _published` says which build it is. It is for reading alone, and needs no Python.
 
     \b
     Examples:
@@ -135,9 +135,11 @@ def _show(console: Console, published: Publication) -> None:
             markup=False,
             soft_wrap=True,
         )
+    holds = f"{len(published.tables)} tables and {len(published.macros)} macros"
+    compared = f", {published.compared:,} of their scores compared" if published.is_new or published.compared else ""
+    did = "Published in {}:" if published.is_new else "{} is up to date:"
     console.print(
-        f"Published in {shown_path(published.file)}: {len(published.tables)} tables and {len(published.macros)} "
-        f"macros, {published.compared:,} of their scores compared; build {published.build_id}.",
+        f"{did.format(shown_path(published.file))} {holds}{compared}; build {published.build_id}.",
         markup=False,
         soft_wrap=True,
     )

@@ -19,15 +19,26 @@ if TYPE_CHECKING:
 
 EXACT_MODELS = ("xgboost",)
 TOLERANCE = 1e-5
+SAMPLE = 1_000
+"""How many scores of a prediction are compared where all of them were compared before; spread over all ranks."""
 WAREHOUSE = "foretable_warehouse"
-ROWS = "scored_rows"
+ROWS = "foretable_rows"
+SCORES = "foretable_scores"
 
 
-def check_parity(file: Path, warehouse: Path, serving: Sequence[Serving], macros: Sequence[Macro]) -> int:
+def check_parity(
+    file: Path,
+    warehouse: Path,
+    serving: Sequence[Serving],
+    macros: Sequence[Macro],
+    *,
+    sampled: frozenset[str] = frozenset(),
+) -> int:
     """Compare all macros of the file with its scores, on every row that was scored; return how many were compared.
 
-    The rows come from the warehouse: features that are personal are not in the file. Raises PublishError on the first
-    score that differs, and on a prediction whose scores are not those of the warehouse.
+    The rows come from the warehouse: features that are personal are not in the file. sampled: predictions of which a
+    sample of the rows suffices. Raises PublishError on the first score that differs, and on a prediction whose scores
+    are not those of the warehouse.
     """
     import duckdb
 
@@ -36,39 +47,54 @@ def check_parity(file: Path, warehouse: Path, serving: Sequence[Serving], macros
     with duckdb.connect(str(file), read_only=True) as con:
         con.execute(f"attach {literal(str(warehouse))} as {WAREHOUSE} (read_only)")
         for one in serving:
+            _choose_rows(con, one, SAMPLE if one.prediction in sampled else None)
             for (form, is_table), computed in _forms(one).items():
                 if (form, is_table) in names:
                     compared += _compare(con, one, form, computed)
     return compared
 
 
+def _choose_rows(con: duckdb.DuckDBPyConnection, one: Serving, most: int | None) -> None:
+    """Two views: the scores of the file that are compared, and the rows of the warehouse that they are of, with all
+    features.
+    """
+    row = con.execute(f"select count(*) from {one.scores.sql}").fetchone()
+    assert row is not None
+    every = 1 if most is None else max(1, -(-row[0] // most))
+    chosen = f"score_rank % {every} = 0"
+    as_of, *keys = (identifier(key) for key in one.schema.keys)
+    con.execute(f"create or replace temp view {SCORES} as select * from {one.scores.sql} where {chosen}")
+    con.execute(
+        f"create or replace temp view {ROWS} as select examples.* from {WAREHOUSE}.{one.examples.sql} as examples "
+        f"semi join (select * from {WAREHOUSE}.{one.scores.sql} where {chosen}) as scored using ({', '.join(keys)}) "
+        f"where examples.{as_of} = timestamp '{one.newest}'"
+    )
+
+
 def _forms(one: Serving) -> dict[tuple[str, bool], str]:
-    """What each macro of a prediction says of the rows that were scored, as a SELECT of their rank and the score.
+    """What each macro of a prediction says of the rows that are compared, as a SELECT of their rank and the score.
 
     A row is told by its rank, since its key may be hashed in the file.
     """
-    keys = [identifier(key) for key in one.schema.keys]
-    as_of, entity = keys[:2]
+    _, *keys = (identifier(key) for key in one.schema.keys)
+    entity = keys[0]
     name, of, table = (f"{SCHEMA}.{identifier(one.prediction + suffix)}" for suffix in ("", "_of", "_table"))
-    is_same_row = " and ".join(f"{ROWS}.{key} = ranked.{key}" for key in keys[1:])
+    is_same_row = " and ".join(f"{ROWS}.{key} = ranked.{key}" for key in keys)
     ranked = f"{WAREHOUSE}.{one.scores.sql} as ranked on {is_same_row}"
-    newest = f"{ROWS}.{as_of} = timestamp '{one.newest}'"
-    rows = f"{WAREHOUSE}.{one.examples.sql} as {ROWS}"
-    looked_up = f"select score_rank, {of}({ROWS}.{entity}) as score from {one.scores.sql} as {ROWS}"
+    looked_up = f"select score_rank, {of}({SCORES}.{entity}) as score from {SCORES}"
     if one.schema.item:
         item = identifier(one.schema.item)
         looked_up = (
             f"select score_rank, listed.row.score as score "
             f"from (select entity, unnest({of}(entity)) as row "
-            f"from (select distinct {entity} as entity from {one.scores.sql})) as listed "
-            f"join {one.scores.sql} as {ROWS} on {ROWS}.{entity} = listed.entity and {ROWS}.{item} = listed.row.{item}"
+            f"from (select distinct {entity} as entity from {SCORES})) as listed "
+            f"join {SCORES} on {SCORES}.{entity} = listed.entity and {SCORES}.{item} = listed.row.{item}"
         )
     return {
-        (one.prediction, False): f"select score_rank, {name}({ROWS}) as score from {rows} join {ranked} where {newest}",
+        (one.prediction, False): f"select score_rank, {name}({ROWS}) as score from {ROWS} join {ranked}",
         (f"{one.prediction}_of", False): looked_up,
         (f"{one.prediction}_table", True): (
-            f"select score_rank, {ROWS}.score from {table}('{WAREHOUSE}.{one.examples.schema}.{one.examples.name}') "
-            f"as {ROWS} join {ranked} where {newest}"
+            f"select score_rank, {ROWS}.score from {table}('temp.main.{ROWS}') as {ROWS} join {ranked}"
         ),
     }
 
@@ -89,7 +115,7 @@ def _compare(con: duckdb.DuckDBPyConnection, one: Serving, form: str, computed: 
                 published.score as published,
                 coalesce({near}, false) as is_same
             from computed
-            full join {one.scores.sql} as published
+            full join {SCORES} as published
                 on computed.score_rank = published.score_rank
         )
 

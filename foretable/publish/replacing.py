@@ -69,6 +69,11 @@ def replace_file(partial: Path, target: Path, *, old_build: str | None, keep: in
         _keep(target, folder / f"{old_build}{target.suffix}")
     os.replace(partial, target)
     sync(target.parent)
+    keep_builds(target, keep)
+
+
+def keep_builds(target: Path, keep: int) -> None:
+    """Let the newest `keep` builds before the target's stay."""
     prune(versions_folder(target), f"*{target.suffix}", keep)
 
 

@@ -137,16 +137,21 @@ def published_tables(
     return found
 
 
-def relations_of(con: duckdb.DuckDBPyConnection) -> list[Relation]:
-    """Every table and view of the file in use, by schema and name; those of a half-finished build are none."""
+def relations_of(con: duckdb.DuckDBPyConnection, database: str | None = None) -> list[Relation]:
+    """Every table and view of an attached file, by schema and name; those of a half-finished build are none.
+
+    database: None is the one in use.
+    """
     rows = con.execute(
         """
-        select schema_name, table_name from duckdb_tables() where database_name = current_database() and not temporary
+        select schema_name, table_name from duckdb_tables()
+        where database_name = coalesce($database, current_database()) and not temporary
         union all
         select schema_name, view_name from duckdb_views()
-        where database_name = current_database() and not internal and not temporary
+        where database_name = coalesce($database, current_database()) and not internal and not temporary
         order by all
-        """
+        """,
+        {"database": database},
     ).fetchall()
     return [Relation(*row) for row in rows if not row[1].endswith("__building")]
 

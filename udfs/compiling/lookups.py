@@ -17,7 +17,7 @@ from models_ml.registry import ActiveModel, active_model
 from udfs.compiling.recommending import MOST, create_recommendations, item_type
 from udfs.compiling.scope import Names
 from udfs.compiling.store import FUNCTIONS, SCHEMA, create_schemas, function, function_names
-from udfs.quoting import ARGUMENT_TYPES, identifier
+from udfs.quoting import ARGUMENT_TYPES, has_function, identifier
 from udfs.transactions import transaction
 
 PREPARING = threading.Lock()
@@ -42,12 +42,7 @@ def prepare_functions(con: duckdb.DuckDBPyConnection) -> None:
     Two predictions that are built at once must not both create them: one of the two transactions would fail.
     """
     with PREPARING:
-        row = con.execute(
-            "select count(*) from duckdb_functions() where database_name = current_database() "
-            "and schema_name = ? and function_name = 'describe' and function_type = 'table_macro'",
-            [SCHEMA],
-        ).fetchone()
-        if row == (1,):
+        if has_function(con, function("describe"), is_table=True):
             return
         with transaction(con):
             create_schemas(con)
@@ -73,7 +68,7 @@ def publish_lookups(con: duckdb.DuckDBPyConnection, prediction: str, *, target: 
     with transaction(con):
         check_names_are_free(con, prediction)
         names = function_names(prediction)
-        is_compiled, is_explained = (_is_macro(con, name) for name in (names.scalar, names.explain))
+        is_compiled, is_explained = (has_function(con, function(name)) for name in (names.scalar, names.explain))
         if model.schema.item:
             create_recommendations(con, model, target=target)
         else:
@@ -173,15 +168,6 @@ def _create_live(con: duckdb.DuckDBPyConnection, model: ActiveModel) -> str | No
 
 def _lacking(schema: FeatureSchema, types: Mapping[str, str]) -> list[str]:
     return [feature.name for feature in schema.features if types.get(feature.name) != feature.sql_type]
-
-
-def _is_macro(con: duckdb.DuckDBPyConnection, name: str) -> bool:
-    row = con.execute(
-        "select count(*) from duckdb_functions() where database_name = current_database() "
-        "and schema_name = ? and function_name = ? and function_type = 'macro'",
-        [SCHEMA, name],
-    ).fetchone()
-    return row is not None and row[0] > 0
 
 
 def _label_of(con: duckdb.DuckDBPyConnection, model: ActiveModel) -> str:
