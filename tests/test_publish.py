@@ -307,6 +307,7 @@ file, seen, last = sys.argv[1], set(), ""
 print("ready", flush=True)
 while last != "50":
     with duckdb.connect(file, read_only=True) as con:
+        con.execute("set enable_progress_bar = false")  # which it prints where the machine is busy
         told = con.execute(
             "select (select build_id from _published), (select n from monitoring__number), "
             "(select list_distinct(list(n)) from mart__users), (select count(*) from pred__test)"
