@@ -28,6 +28,8 @@ MANIFEST = "manifest.json"
 PART_NAME = re.compile(r"[a-z0-9_]+\.[a-z0-9]+")
 LIBRARIES = {
     "xgboost": ("xgboost", "numpy"),
+    "lightgbm": ("lightgbm", "numpy"),
+    "random_forest": ("sklearn", "numpy"),
     "logistic": ("numpy", "scipy"),
     "mlp": ("keras", "numpy"),
     "lstm": ("keras", "numpy"),
