@@ -11,13 +11,13 @@ import numpy as np
 
 from ibis_features import ArtifactError, Examples, FeatureSchema
 from models_ml.encoding import MatrixColumn, dump_columns, fit_matrix_columns, load_columns
-from models_ml.extras import required
+from models_ml.extras import check_extras
 from models_ml.kinds import BINARY, Kind, lists_of
 from models_ml.matrix_rows import MatrixRows, check_same, read_matrix
 from models_ml.preconditions import Bounds, check_kind, check_params
+from models_ml.trainer import Observe, Progress
 from models_ml.tree_model import Pooling, WalkedModel
 from models_ml.tree_table import Tree, TreeTable, below, table_of
-from models_ml.trainer import Observe, Progress
 
 DEFAULT_PARAMS: Mapping[str, Any] = {
     "n_estimators": 1000,  # at most; early stopping decides
@@ -38,7 +38,12 @@ OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
     "binary": {"objective": "binary", "metric": "binary_logloss"},
     "regression": {"objective": "regression", "metric": "rmse"},
     "value": {"objective": "tweedie", "tweedie_variance_power": TWEEDIE_POWER, "metric": "tweedie"},
-    "ranking": {"objective": "lambdarank", "metric": "ndcg", "eval_at": [10], "label_gain": [2**g - 1 for g in range(32)]},
+    "ranking": {
+        "objective": "lambdarank",
+        "metric": "ndcg",
+        "eval_at": [10],
+        "label_gain": [2**g - 1 for g in range(32)],
+    },
 }
 """What is minimised for each kind of label, and what early stopping goes by."""
 KINDS = tuple(OBJECTIVES)
@@ -92,7 +97,9 @@ def fit(
     learn here, a param out of bounds or a sequence feature, ExamplesError on labels that are all alike.
     """
     check_kind("lightgbm", kind.name, KINDS)
-    lightgbm = required("lightgbm", "lightgbm", extra="lightgbm")
+    check_extras("lightgbm")
+    import lightgbm
+
     if params["min_data_in_leaf"] is None:
         params = {**params, "min_data_in_leaf": least_leaf_rows(train.rows())}
     check_params("lightgbm", params, BOUNDS)
@@ -187,13 +194,15 @@ def _tree(lines: Mapping[str, str]) -> Tree:
     if not np.isin(missing, (MISSING_AS_ZERO, MISSING_IS_NAN)).all():
         raise ArtifactError("zeros that count as missing (zero_as_missing) are not known; train anew")
     # Where the training rows missed no value, LightGBM reads a missing one as 0.
-    is_left = np.where(missing == MISSING_IS_NAN, (decisions & DEFAULT_LEFT) != 0, 0.0 <= thresholds)
+    is_left = np.where(missing == MISSING_IS_NAN, (decisions & DEFAULT_LEFT) != 0, thresholds >= 0.0)
     thresholds32, is_left, is_turned = below(thresholds, is_left)
     sides = [read(name, np.int64, inner) for name in ("left_child", "right_child")]
     left, right = (np.where(side < 0, inner - 1 - side, side) for side in sides)
     blank, ends = np.zeros(leaves), np.full(leaves, -1)
     # Of a tree that never splits no rows are counted.
-    counts = [read(f"{what}_count", np.float64, n) for what, n in (("internal", inner), ("leaf", leaves if inner else 0))]
+    counts = [
+        read(f"{what}_count", np.float64, n) for what, n in (("internal", inner), ("leaf", leaves if inner else 0))
+    ]
     return Tree(
         left=np.concatenate([np.where(is_turned, right, left), ends]),
         right=np.concatenate([np.where(is_turned, left, right), ends]),

@@ -14,7 +14,7 @@ import numpy as np
 
 from ibis_features import ArtifactError, Examples, FeatureSchema
 from models_ml.encoding import MatrixColumn, dump_columns, fit_matrix_columns, load_columns
-from models_ml.extras import required
+from models_ml.extras import check_extras
 from models_ml.kinds import BINARY, Binary, Kind
 from models_ml.matrix_rows import check_same, read_matrix
 from models_ml.preconditions import Bounds, check_kind, check_params
@@ -68,7 +68,9 @@ def fit(
     not learn here, a param out of bounds or a sequence feature, ExamplesError on labels that are all alike.
     """
     check_kind("random_forest", kind.name, KINDS)
-    ensemble = required("random_forest", "sklearn.ensemble", extra="sklearn")
+    check_extras("random_forest")
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
     if params["min_samples_leaf"] is None:
         params = {**params, "min_samples_leaf": least_leaf_rows(train.rows())}
     check_params("random_forest", params, BOUNDS)
@@ -77,7 +79,7 @@ def fit(
     progress("reading", 0.0)
     rows, judged = (read_matrix(part, columns, kind, weight) for part in (train, validate))
     is_binary = isinstance(kind, Binary)
-    family = ensemble.RandomForestClassifier if is_binary else ensemble.RandomForestRegressor
+    family = RandomForestClassifier if is_binary else RandomForestRegressor
     settings = {name: value for name, value in params.items() if name != "n_estimators"}
     forest = family(**settings, n_estimators=0, random_state=seed, n_jobs=os.cpu_count() or 1, warm_start=True)
     tables, sums, most = [], np.zeros(len(judged.labels)), params["n_estimators"]
@@ -106,7 +108,9 @@ def least_leaf_rows(rows: int) -> int:
 def load(parts: Mapping[str, bytes], schema: FeatureSchema) -> "ForestModel":
     """Build a fitted model from the parts of `dump`; raises ArtifactError where they do not fit."""
     if set(parts) != set(PARTS):
-        raise ArtifactError(f"a forest consists of {', '.join(PARTS)}, found {', '.join(parts) or 'nothing'}; train anew")
+        raise ArtifactError(
+            f"a forest consists of {', '.join(PARTS)}, found {', '.join(parts) or 'nothing'}; train anew"
+        )
     try:
         columns = load_columns(parts["columns.json"])
         with np.load(io.BytesIO(parts["trees.npz"]), allow_pickle=False) as arrays:

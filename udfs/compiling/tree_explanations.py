@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from models_ml.tree_shap import TreeShap
 from models_ml.tree_model import LEAST_MOVE, TreeModel
+from models_ml.tree_shap import TreeShap
 from udfs.compiling.calibration import double
 from udfs.compiling.scope import Explained, Scope
 from udfs.compiling.store import one_list

@@ -158,7 +158,7 @@ def _base_margin(model: TreesModel, leaves: np.ndarray, expected: np.ndarray) ->
 
 
 def _probe_values(cuts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    infinity = np.float32(np.inf)
-    around = np.concatenate([cuts, np.nextafter(cuts, infinity), np.nextafter(cuts, -infinity)])
+    with np.errstate(over="ignore"):
+        around = np.concatenate([cuts, *(np.nextafter(cuts, np.float32(end)) for end in (np.inf, -np.inf))])
     odd = np.array([0.0, -0.0, 1.0, -1e30, 1e30, np.inf, -np.inf, np.nan, np.nan], np.float32)
     return np.where(rng.random(PROBES) < 0.7, rng.choice(around, PROBES), rng.choice(odd, PROBES))
