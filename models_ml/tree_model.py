@@ -41,7 +41,7 @@ class Pooling:
         return means if self.least is None else self._log_odds(means, self.least)
 
     def pooled(self, contributions: np.ndarray, base: float) -> np.ndarray:
-        """What columns add to the margin, float64 [columns, rows], given what they add to the mean, whose base is `base`.
+        """What columns add to the margin, float64 [columns, rows], from what they add to the mean, with its base.
 
         Log-odds are no sum: all contributions of a row are stretched alike, so that they add up to its margin.
         """
@@ -54,7 +54,7 @@ class Pooling:
         return contributions * slopes
 
     def _log_odds(self, probabilities: np.ndarray, least: float) -> np.ndarray:
-        # Arrow's logarithm is the C library's, as DuckDB's is; numpy's own differs from it in the last bit here and there.
+        # Arrow's logarithm is the C library's, as DuckDB's is; numpy's own differs from it in the last bit at times.
         return -pc.ln(pa.array(1 / np.clip(probabilities, least, 1 - least) - 1)).to_numpy()
 
 

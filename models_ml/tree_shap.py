@@ -1,7 +1,7 @@
 """Exact TreeSHAP: what each column of the matrix adds to the sum of a row's leaves.
 
 Source: Lundberg et al., "From local explanations to global understanding with explainable AI for trees", Nature Machine
-Intelligence 2, 2020, in its path-dependent form, which XGBoost's `pred_contribs` and LightGBM's `pred_contrib` have, too.
+Intelligence 2, 2020, in its path-dependent form, as XGBoost's `pred_contribs` and LightGBM's `pred_contrib` have it.
 
 These walk all paths of all trees for every row, which takes 25 times as long as scoring it. Here the leaves of a
 tree are dealt into pieces of at most 8 inner nodes. Which way a row goes at the nodes of a piece is one byte, and what

@@ -196,8 +196,13 @@ def check_trees(table: TreeTable, columns: int) -> None:
 
 
 def _level_order(tree: Tree) -> np.ndarray:
-    """The places of the nodes that hang together with the root, level by level, the children of a node side by side."""
+    """The places of the nodes that hang together with the root, level by level, the children of a node side by side.
+
+    Raises ValueError where a node hangs below itself.
+    """
     levels = [level := np.zeros(1, np.int64)]
     while len(inner := level[tree.left[level] != -1]):
+        if len(levels) > len(tree.left):
+            raise ValueError("a tree without an end")
         levels.append(level := np.stack([tree.left[inner], tree.right[inner]], axis=1).ravel())
     return np.concatenate(levels)

@@ -31,8 +31,9 @@ def explain_trees(model: TreeModel) -> Explained | None:
 def _table(model: TreeModel, shap: TreeShap) -> pa.Table:
     """One row.
 
-    `pieces` STRUCT(slot, threshold, bit)[][] holds the nodes of each piece, `additions` FLOAT[] or DOUBLE[] what each number of
-    each piece adds to each of its columns, `features` STRUCT(feature, terms STRUCT(piece, start)[])[] where to look.
+    `pieces` STRUCT(slot, threshold, bit)[][] holds the nodes of each piece, `additions` FLOAT[] or DOUBLE[] what each
+    number of each piece adds to each of its columns, `features` STRUCT(feature, terms STRUCT(piece, start)[])[] where
+    to look.
     """
     nodes = [
         [
@@ -101,7 +102,7 @@ def _contributions(model: TreeModel, shap: TreeShap, scope: Scope) -> str:
 
 
 def _slope(model: TreeModel, contributions: str, feature: str) -> str:
-    """What `Pooling.pooled` stretches these by, STRUCT(feature, contribution)[]; `feature` is a name for one of them."""
+    """What `Pooling.pooled` stretches these by, STRUCT(feature, contribution)[]; `feature` stands for one of them."""
     base, least = model.mean, model.pooling.least or 0.0
     moves = f"coalesce(list_sum(list_transform({contributions}, lambda {feature}: {feature}.contribution)), 0)"
     end, start = (log_odds_sql(probability, least) for probability in (f"{double(base)} + {moves}", double(base)))
