@@ -202,7 +202,7 @@ def _level_order(tree: Tree) -> np.ndarray:
     """
     levels = [level := np.zeros(1, np.int64)]
     while len(inner := level[tree.left[level] != -1]):
-        if len(levels) > len(tree.left):
+        if sum(map(len, levels)) > len(tree.left):
             raise ValueError("a tree without an end")
         levels.append(level := np.stack([tree.left[inner], tree.right[inner]], axis=1).ravel())
     return np.concatenate(levels)
