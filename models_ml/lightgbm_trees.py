@@ -76,6 +76,7 @@ ROUNDS_PER_REPORT = 10
 CATEGORICAL, DEFAULT_LEFT, MISSING = 1, 2, 3 << 2
 """The bits of `decision_type`; https://github.com/microsoft/LightGBM/blob/master/include/LightGBM/tree.h"""
 MISSING_AS_ZERO, MISSING_IS_NAN = 0, 2 << 2
+ZERO = np.float32(1e-35)
 
 
 def fit(
@@ -127,7 +128,7 @@ def fit(
     text, _, _ = booster.model_to_string(num_iteration=booster.best_iteration).partition("\nparameters:")
     model = LightGbmModel(text, columns, train.schema)
     raw = booster.predict(stopping.values, raw_score=True, num_iteration=booster.best_iteration)
-    check_same("lightgbm", model.trees.sums(stopping.values), raw)
+    check_same("lightgbm", model.trees.sums(stopping.values), np.asarray(raw))
     return model
 
 
@@ -182,7 +183,7 @@ def _tree(lines: Mapping[str, str]) -> Tree:
     inner = leaves - 1
 
     def read(name: str, kind: type, count: int) -> np.ndarray:
-        values = np.array(lines.get(name, "").split(), kind) if count else np.empty(0, kind)
+        values: np.ndarray = np.array(lines.get(name, "").split(), kind) if count else np.empty(0, kind)
         if values.shape != (count,):
             raise ValueError(f"{name} has {len(values)} values, not {count}")
         return values
@@ -195,6 +196,9 @@ def _tree(lines: Mapping[str, str]) -> Tree:
         raise ArtifactError("zeros that count as missing (zero_as_missing) are not known; train anew")
     # Where the training rows missed no value, LightGBM reads a missing one as 0.
     is_left = np.where(missing == MISSING_IS_NAN, (decisions & DEFAULT_LEFT) != 0, thresholds >= 0.0)
+    # A value of no more than ZERO is read as 0, and goes where 0 goes.
+    beside_zero = np.where(thresholds < 0, float(np.nextafter(-ZERO, np.float32(-1))), float(ZERO))
+    thresholds = np.where(np.abs(thresholds) <= ZERO, beside_zero, thresholds)
     thresholds32, is_left, is_turned = below(thresholds, is_left)
     sides = [read(name, np.int64, inner) for name in ("left_child", "right_child")]
     left, right = (np.where(side < 0, inner - 1 - side, side) for side in sides)

@@ -167,7 +167,7 @@ def below(thresholds: np.ndarray, is_left_default: np.ndarray) -> tuple[np.ndarr
     """
     with np.errstate(over="ignore"):
         nearest = thresholds.astype(np.float32)
-    floor = np.where(nearest.astype(np.float64) > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+        floor = np.where(nearest.astype(np.float64) > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
     is_all, is_none = floor >= MOST, floor < -MOST
     if (is_all & is_left_default).any() or (is_none & ~is_left_default).any() or np.isnan(thresholds).any():
         raise ArtifactError("a tree has a split with all values on one side, missing ones as well; train anew")
