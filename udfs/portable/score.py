@@ -60,7 +60,7 @@ def margin_of(model: FittedModel, dialect: Dialect, prefix: str = "") -> Formula
         )
     family = model.family if isinstance(model, NetworkModel) else type(model).__name__
     raise ArtifactError(
-        f"'{family}' cannot be said as a plain SELECT: xgboost, logistic, mlp and ensembles of them can; publish the "
+        f"'{family}' cannot be said as a plain SELECT: trees, logistic, mlp and ensembles of them can; publish the "
         "table of scores, pred__<name>, to the other engine instead"
     )
 
