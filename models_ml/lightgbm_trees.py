@@ -125,8 +125,8 @@ def fit(
         callbacks=[_reporter(progress, observe, params["n_estimators"], sign=-1 if kind.has_items else 1), patience],
     )
     progress("training", 1.0)
-    text, _, _ = booster.model_to_string(num_iteration=booster.best_iteration).partition("\nparameters:")
-    model = LightGbmModel(text, columns, train.schema)
+    text = booster.model_to_string(num_iteration=booster.best_iteration)
+    model = LightGbmModel(without_parameters(text), columns, train.schema)
     raw = booster.predict(stopping.values, raw_score=True, num_iteration=booster.best_iteration)
     check_same("lightgbm", model.trees.sums(stopping.values), np.asarray(raw))
     return model
@@ -159,20 +159,26 @@ class LightGbmModel(WalkedModel):
         return {"model.txt": self.text.encode(), "columns.json": dump_columns(self.columns)}
 
 
+def without_parameters(text: str) -> str:
+    """A model in LightGBM's text without what it was trained with, such as the number of threads."""
+    return text.partition("\nparameters:")[0]
+
+
 def read_trees(text: str) -> TreeTable:
     """The trees of a model in LightGBM's text; raises ArtifactError where they cannot be read, or split otherwise than
     by numbers.
     """
     header, *sections = text.partition("\nend of trees")[0].split("\nTree=")
     try:
-        if _lines(header).get("num_tree_per_iteration") != "1" or "\naverage_output" in header or not sections:
+        if lines_of(header).get("num_tree_per_iteration") != "1" or "\naverage_output" in header or not sections:
             raise ArtifactError("one tree a round is known, and their sum; train anew")
-        return table_of([_tree(_lines(section)) for section in sections])
+        return table_of([_tree(lines_of(section)) for section in sections])
     except (ValueError, KeyError, IndexError) as error:
         raise ArtifactError("the trees cannot be read; the artifact is damaged: train anew") from error
 
 
-def _lines(section: str) -> dict[str, str]:
+def lines_of(section: str) -> dict[str, str]:
+    """The `key=value` of a section of LightGBM's text."""
     pairs = (line.partition("=") for line in section.splitlines())
     return {key: value for key, _, value in pairs}
 
