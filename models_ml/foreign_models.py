@@ -15,11 +15,11 @@ from models_ml.encoding import MatrixColumn
 from models_ml.kinds import Kind
 from models_ml.lightgbm_trees import LightGbmModel
 from models_ml.tree_model import TreeModel
-from models_ml.trees import TreesModel
+from models_ml.trees import TreesModel, read_trees
 
 
 def read_foreign(file: Path, schema: FeatureSchema, kind: Kind) -> tuple[str, TreeModel]:
-    """The family and the model of a file: XGBoost's JSON or UBJ, or LightGBM's text.
+    """The family and the model of a file: XGBoost's JSON, or LightGBM's text.
 
     The model's schema holds those features of `schema` that the model names, in the order of `schema`. Raises
     ArtifactError where the file holds no trees of a kind that is known here, ConfigError where they have learned
@@ -28,11 +28,11 @@ def read_foreign(file: Path, schema: FeatureSchema, kind: Kind) -> tuple[str, Tr
     content = file.read_bytes()
     if content.startswith(b"tree\n"):
         return "lightgbm", _lightgbm(file, content, schema, kind)
-    if content.startswith(b"{"):
+    if content.startswith(b'{"'):  # not UBJ, of which XGBoost reads beyond the end where some of it is missing
         return "xgboost", _xgboost(file, content, schema, kind)
     raise ArtifactError(
-        f"{file} is neither XGBoost's JSON or UBJ nor LightGBM's text; save the model by its own `save_model` (a "
-        "pickle is never read)"
+        f"{file} is neither XGBoost's JSON nor LightGBM's text; save the model by `save_model`, of XGBoost under a "
+        "name that ends in .json (a pickle is never read)"
     )
 
 
@@ -40,18 +40,16 @@ def _xgboost(file: Path, content: bytes, schema: FeatureSchema, kind: Kind) -> T
     import xgboost
 
     try:
+        read_trees(content)  # XGBoost itself follows a child wherever it leads
         booster = xgboost.Booster(model_file=bytearray(content))
         objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
-    except (xgboost.core.XGBoostError, ValueError, KeyError) as error:
-        raise ArtifactError(f"{file} cannot be read as a model of XGBoost; save it by its `save_model`") from error
+    except (xgboost.core.XGBoostError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ArtifactError(f"{file} cannot be read as trees of XGBoost; save it by its `save_model`") from error
     _check_objective(file, kind, objective, trees.OBJECTIVES)
     columns, read = _columns(file, booster.feature_names or [], schema)
     booster.feature_names = None  # they are columns from here on
     best = booster.attr("best_iteration")
-    model = TreesModel(booster if best is None else booster[: int(best) + 1], columns, read)
-    if not len(model.trees.roots):
-        raise ArtifactError(f"{file} holds no tree")
-    return model
+    return TreesModel(booster if best is None else booster[: int(best) + 1], columns, read)
 
 
 def _lightgbm(file: Path, content: bytes, schema: FeatureSchema, kind: Kind) -> LightGbmModel:

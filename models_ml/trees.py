@@ -181,11 +181,7 @@ class TreesModel(TreeModel):
 
     @cached_property
     def trees(self) -> TreeTable:
-        """From XGBoost's own JSON: https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html"""
-        found = json.loads(self.booster.save_raw("json"))["learner"]["gradient_booster"]["model"]["trees"]
-        if not found or any(any(tree["split_type"]) for tree in found):
-            raise ArtifactError("one or more trees are known, all of numeric splits; train anew")
-        return table_of([_tree(tree) for tree in found])
+        return read_trees(self.booster.save_raw("json"))
 
     @property
     def walker(self) -> "xgboost.Booster":
@@ -200,6 +196,18 @@ class TreesModel(TreeModel):
 
     def _margin(self, values: np.ndarray) -> np.ndarray:
         return self.booster.inplace_predict(values, predict_type="margin", missing=np.nan, validate_features=False)
+
+
+def read_trees(content: bytes | bytearray) -> TreeTable:
+    """The trees of XGBoost's own JSON: https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html
+
+    Raises ArtifactError where there is none, or a split by categories; ValueError, LookupError or TypeError where it is
+    no such JSON.
+    """
+    found = json.loads(content)["learner"]["gradient_booster"]["model"]["trees"]
+    if not found or any(any(tree["split_type"]) for tree in found):
+        raise ArtifactError("one or more trees are known, all of numeric splits; train anew")
+    return table_of([_tree(tree) for tree in found])
 
 
 def _tree(found: Mapping[str, Any]) -> Tree:

@@ -49,9 +49,7 @@ def by_lightgbm(
     return lambda asked: model.predict_proba(asked)[:, 1]
 
 
-LIBRARIES = pytest.mark.parametrize(
-    ("train", "name"), [(by_xgboost, "model.ubj"), (by_xgboost, "model.json"), (by_lightgbm, "model.txt")]
-)
+LIBRARIES = pytest.mark.parametrize(("train", "name"), [(by_xgboost, "model.json"), (by_lightgbm, "model.txt")])
 
 
 def run(con: duckdb.DuckDBPyConnection, warehouse: Path, file: Path) -> Result:
@@ -91,8 +89,8 @@ def test_imported_trees_serve_with_the_scores_of_their_library(
 def test_trees_that_are_no_better_than_a_baseline_become_a_candidate(
     con: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:
-    by_xgboost(tmp_path / "model.ubj", *learned_from(con, "noise"))
-    done = import_version(con, "test", tmp_path / "model.ubj")
+    by_xgboost(tmp_path / "model.json", *learned_from(con, "noise"))
+    done = import_version(con, "test", tmp_path / "model.json")
     assert done.promotion is None
     assert done.objection is not None
     assert "AUC less that of base_rate alone" in done.objection
@@ -108,10 +106,10 @@ def test_rounds_behind_the_best_one_are_left_out_as_xgboost_leaves_them(
     rows, label = learned_from(con, "heat", "noise")
     scores_of = by_xgboost(tmp_path / "all.ubj", rows, label)
     model = xgboost.XGBClassifier(n_estimators=60, early_stopping_rounds=3, n_jobs=1)
-    model.fit(rows, label, eval_set=[(rows, 1 - label)], verbose=False).save_model(tmp_path / "model.ubj")
+    model.fit(rows, label, eval_set=[(rows, 1 - label)], verbose=False).save_model(tmp_path / "model.json")
     assert model.get_booster().num_boosted_rounds() > model.best_iteration + 1
     assert predict(con, "select * from fixed", **PLAIN, promote="always", seed=8) is None
-    import_version(con, "test", tmp_path / "model.ubj")
+    import_version(con, "test", tmp_path / "model.json")
     newest = con.execute("select * from fixed where as_of = (select max(as_of) from fixed) order by user_id").df()
     asked = newest[["heat", "noise"]].astype("float32")
     found = con.execute("select score from pred__test order by user_id").fetchnumpy()["score"]
@@ -152,11 +150,19 @@ def test_what_is_no_model_for_the_prediction_is_refused(con: duckdb.DuckDBPyConn
 
     file.write_bytes(pickle.dumps(label))
     refused("a pickle is never read", ArtifactError)
-    xgboost.XGBRegressor(n_estimators=2).fit(rows, label).save_model(tmp_path / "model.ubj")
+    by_xgboost(tmp_path / "model.ubj", rows, label)
     file.write_bytes((tmp_path / "model.ubj").read_bytes())
+    refused("under a name that ends in .json", ArtifactError)
+    xgboost.XGBRegressor(n_estimators=2).fit(rows, label).save_model(tmp_path / "model.json")
+    text = (tmp_path / "model.json").read_text()
+    file.write_text(text)
     refused("learned by the objective 'reg:squarederror', and kind 'binary' needs 'binary:logistic'")
-    file.write_bytes((tmp_path / "model.ubj").read_bytes()[:300])
-    refused("cannot be read as a model of XGBoost", ArtifactError)
+    file.write_text(text[:300])
+    refused("cannot be read as trees of XGBoost", ArtifactError)
+    file.write_text(text.replace('"left_children":[1,', '"left_children":[0,'))
+    refused("cannot be read as trees of XGBoost", ArtifactError)
+    file.write_text(text.replace('"left_children":[1,', '"left_children":[999,'))
+    refused("cannot be read as trees of XGBoost", ArtifactError)
     lightgbm.LGBMRegressor(n_estimators=2, verbosity=-1).fit(rows, label).booster_.save_model(file)
     refused("learned by the objective 'regression', and kind 'binary' needs 'binary'")
     text = file.read_text().replace("objective=regression", "objective=binary sigmoid:2")
@@ -164,8 +170,8 @@ def test_what_is_no_model_for_the_prediction_is_refused(con: duckdb.DuckDBPyConn
     refused("only its defaults are known")
     file.write_text(text.replace("sigmoid:2", "sigmoid:1").replace("left_child=", "left_child=0 "))
     refused("cannot be read; the artifact is damaged", ArtifactError)
-    by_xgboost(tmp_path / "bare.ubj", rows.to_numpy(), label)  # type: ignore[arg-type]
-    file.write_bytes((tmp_path / "bare.ubj").read_bytes())
+    by_xgboost(tmp_path / "bare.json", rows.to_numpy(), label)  # type: ignore[arg-type]
+    file.write_bytes((tmp_path / "bare.json").read_bytes())
     refused("does not name its features")
     refused("no prediction 'other'", NotFoundError, "other")
 
@@ -175,7 +181,7 @@ def test_a_feature_that_tells_the_label_is_a_leak_here_too(
 ) -> None:
     con.execute("create or replace table examples__test as select *, bought::int as later from examples__test")
     rows, label = learned_from(con, "heat")
-    by_xgboost(tmp_path / "model.ubj", rows.assign(later=label), label)
-    done = run(con, warehouse, tmp_path / "model.ubj")
+    by_xgboost(tmp_path / "model.json", rows.assign(later=label), label)
+    done = run(con, warehouse, tmp_path / "model.json")
     assert done.exit_code == 1
     assert "a feature tells the label by itself on the training rows: 'later'" in done.output
