@@ -40,13 +40,15 @@ def _xgboost(file: Path, content: bytes, schema: FeatureSchema, kind: Kind) -> T
     import xgboost
 
     try:
-        read_trees(content)  # XGBoost itself follows a child wherever it leads
+        reads = read_trees(content).used  # XGBoost itself follows a child wherever it leads
         booster = xgboost.Booster(model_file=bytearray(content))
         objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
     except (xgboost.core.XGBoostError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{file} cannot be read as trees of XGBoost; save it by its `save_model`") from error
     _check_objective(file, kind, objective, trees.OBJECTIVES)
     columns, read = _columns(file, booster.feature_names or [], schema)
+    if booster.num_features() != len(columns) or not (reads < len(columns)).all():
+        raise ArtifactError(f"{file} has trees over other features than it names; save it by its `save_model`")
     booster.feature_names = None  # they are columns from here on
     best = booster.attr("best_iteration")
     return TreesModel(booster if best is None else booster[: int(best) + 1], columns, read)
