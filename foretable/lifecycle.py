@@ -60,7 +60,7 @@ def promote(prediction: str, version: int, warehouse: Path) -> None:
 
 @click.command("import")
 @click.argument("prediction")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @options.warehouse
 @options.debug
 def import_command(prediction: str, file: Path, warehouse: Path) -> None:
@@ -73,8 +73,11 @@ def import_command(prediction: str, file: Path, warehouse: Path) -> None:
     Examples:
         foretable import churn_30d churn.json
     """
+    from foretable.project import Refusal
     from udfs.importing import import_version
 
+    if not file.is_file():
+        raise Refusal(f"no file {file} to import")
     with _open_writer(warehouse) as con:
         done = import_version(con, prediction, file)
     if done.promotion:

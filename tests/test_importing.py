@@ -176,6 +176,12 @@ def test_what_is_no_model_for_the_prediction_is_refused(con: duckdb.DuckDBPyConn
     refused("no prediction 'other'", NotFoundError, "other")
 
 
+def test_a_file_that_is_not_there_is_refused(con: duckdb.DuckDBPyConnection, warehouse: Path, tmp_path: Path) -> None:
+    done = run(con, warehouse, tmp_path / "model.json")
+    assert done.exit_code == 2
+    assert done.output == f"Error: no file {tmp_path / 'model.json'} to import\n"
+
+
 def test_a_feature_that_tells_the_label_is_a_leak_here_too(
     con: duckdb.DuckDBPyConnection, warehouse: Path, tmp_path: Path
 ) -> None:

@@ -28,7 +28,9 @@ def formula(model: TreeModel, dialect: Dialect, prefix: str) -> Formula:
     leaves: list[exp.Expression] = []
     for first in range(0, nodes.trees, dialect.trees_per_step):
         trees = {f"{prefix}tree_{tree}": tree for tree in range(nodes.trees)[first : first + dialect.trees_per_step]}
-        step = {name: exp.cast(_tree(nodes, columns, tree, dialect, prefix), kind) for name, tree in trees.items()}
+        step: dict[str, exp.Expression] = {
+            name: exp.cast(_tree(nodes, columns, tree, dialect, prefix), kind) for name, tree in trees.items()
+        }
         if leaves:
             step[f"{prefix}sum_{first}"] = total([start, *leaves])
             start = exp.column(f"{prefix}sum_{first}")
