@@ -182,10 +182,12 @@ def check_trees(table: TreeTable, columns: int) -> None:
         raise ArtifactError("the trees have arrays of unlike lengths; the artifact is damaged: train anew")
     inner = np.flatnonzero(~table.is_leaf)
     left = table.children[inner]
-    # Children stand behind their parents, and each node is a root or a child once: no walk is endless.
+    tree_of = np.searchsorted(table.roots, np.arange(len(table.children)), "right")
+    # Each node is a root or a child once, and stands behind its parent among the nodes of its tree: no walk is endless.
     is_sound = (
         np.array_equal(np.sort(np.concatenate([left, left + 1, table.roots])), np.arange(len(table.children)))
         and (left > inner).all()
+        and (tree_of[left + 1] == tree_of[inner]).all()
         and (np.diff(table.roots) > 0).all()
         and ((table.columns[inner] >= 0) & (table.columns[inner] < columns)).all()
         and all(np.isfinite(values).all() for values in of_nodes)

@@ -24,7 +24,7 @@ from models_ml.encoding import MatrixColumn, matrix
 from models_ml.lightgbm_trees import LightGbmModel
 from models_ml.random_forest import ForestModel
 from models_ml.tree_model import WalkedModel
-from models_ml.tree_table import below, table_of
+from models_ml.tree_table import TreeTable, below, check_trees, table_of
 from tests.predicting import fixed, last_run, predict
 from tests.test_compiling_trees import COLUMNS, FEATURES, batch_of, schema_of, scores
 from udfs.compiling import compile_sql
@@ -261,6 +261,31 @@ def test_text_of_trees_that_are_not_of_the_known_kind_is_refused(found: str, ins
 
 
 @pytest.mark.parametrize(
+    ("roots", "children"),
+    [
+        ([0, 1], [2, 4, 2, 3, 4, 5]),  # the children of the first root lie in the second tree
+        ([0], [0, 3, 2, 1, 4]),  # two nodes that are below each other
+        ([0, 1], [0, 0]),  # a root that is a child
+        ([0], [1, 1]),  # a node without its sibling
+    ],
+)
+def test_nodes_that_do_not_hang_together_are_refused(roots: list[int], children: list[int]) -> None:
+    ones = np.ones(len(children))
+    table = TreeTable(
+        roots=np.array(roots),
+        children=np.array(children),
+        columns=np.zeros(len(children), np.int64),
+        thresholds=ones.astype(np.float32),
+        is_left_default=ones > 0,
+        values=ones,
+        weights=ones,
+        gains=ones,
+    )
+    with pytest.raises(ArtifactError, match="train anew"):
+        check_trees(table, 1)
+
+
+@pytest.mark.parametrize(
     ("name", "damage"),
     [
         ("children", np.zeros_like),
@@ -283,6 +308,14 @@ def test_arrays_that_are_no_trees_are_refused(name: str, damage: Callable[[np.nd
     np.savez(buffer, **{**found, name: damage(found[name])})
     with pytest.raises(ArtifactError, match="train anew"):
         random_forest.load({**parts, "trees.npz": buffer.getvalue()}, model.schema)
+
+
+def test_both_are_members_of_an_ensemble(con: duckdb.DuckDBPyConnection) -> None:
+    config = {"model": ["lightgbm", "random_forest"], "params": QUICK, "class_weight": "balanced"}
+    assert predict(con, fixed(con), **config) is None
+    rows = con.execute("select score, scores.test(fixed) from pred__test inner join fixed using (user_id, as_of)")
+    table, macro = np.array(rows.fetchall(), np.float64).T
+    np.testing.assert_allclose(macro, table, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("model", QUICK)
