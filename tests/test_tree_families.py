@@ -28,6 +28,7 @@ from models_ml.tree_table import TreeTable, below, check_trees, table_of
 from tests.predicting import fixed, last_run, predict
 from tests.test_compiling_trees import COLUMNS, FEATURES, batch_of, schema_of, scores
 from udfs.compiling import compile_sql
+from udfs.portable import compile_select
 
 QUICK: dict[str, dict[str, Any]] = {
     "lightgbm": {"n_estimators": 30, "learning_rate": 0.3},
@@ -145,7 +146,14 @@ def test_a_split_that_parts_missing_values_from_all_others_keeps_them_apart() ->
     compile_sql(con, "gone", model)
     values_of = "[null, 'inf', '-3.4028234663852886e38', '0', '3.4028234663852886e38']::float[]"
     said = scores(con, f"select scores.gone(spent := x) from (select unnest({values_of}) as x)")
-    assert said == pytest.approx([0.99, 0.99, 0.01, 0.01, 0.01])
+    wanted = [0.99, 0.99, 0.01, 0.01, 0.01]
+    assert said == pytest.approx(wanted)
+    text = compile_select(model, "sqlite", relation="features")
+    engine = sqlite3.connect(":memory:")
+    engine.execute("create table features (user_id, as_of, spent)")
+    for place, value in enumerate([None, float("inf"), -3.4028234663852886e38, 0.0, 3.4028234663852886e38]):
+        engine.execute("insert into features values (?, '2025-01-01', ?)", [place, value])
+    assert [score for _, _, score in sorted(engine.execute(text).fetchall())] == pytest.approx(wanted)
 
 
 def test_contributions_of_lightgbm_are_those_that_it_tells_itself() -> None:

@@ -12,6 +12,7 @@ from sqlglot import exp
 
 from models_ml.encoding import MatrixColumn
 from models_ml.tree_model import TreeModel
+from models_ml.tree_table import MOST
 from udfs.compiling.tree_nodes import TreeNodes, lay_out
 from udfs.portable.dialects import BEYOND_FLOAT32, Dialect
 from udfs.portable.formula import Formula, Step, clipped, code, feature_of, number, total, whole
@@ -69,9 +70,9 @@ def split_value(threshold: np.float32) -> float:
     >>> split_value(np.float32(1)) == 1 - 2.0**-25
     True
     """
-    before = np.nextafter(threshold, np.float32(-np.inf))
-    if np.isinf(before):
+    if threshold == -MOST:
         return -BEYOND_FLOAT32
+    before = np.nextafter(threshold, np.float32(-np.inf))
     middle = (float(before) + float(threshold)) / 2
     is_even = int(threshold.view(np.uint32)) % 2 == 0
     return middle if is_even else math.nextafter(middle, math.inf)
