@@ -13,7 +13,7 @@ from foretable import options
 from foretable.compile import compile_command
 from foretable.export import export
 from foretable.features import features
-from foretable.lifecycle import compare, promote, retire, rollback, shadow, versions
+from foretable.lifecycle import compare, import_command, promote, retire, rollback, shadow, versions
 from foretable.load.command import load
 from foretable.publish.command import publish
 from foretable.reading import predictions, sql
@@ -101,6 +101,6 @@ def init(folder: Path, name: str | None) -> None:
 for command in (
     *(demo, simulate, load, build, plan, backfill, cross_validate),
     *(features, sql, predictions, report, publish, serve, ui, superset, export, compile_command),
-    *(versions, promote, rollback, compare, shadow, retire),
+    *(versions, promote, rollback, compare, shadow, retire, import_command),
 ):
     main.add_command(command)

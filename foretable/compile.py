@@ -34,7 +34,7 @@ def compile_command(prediction: str, dialect: str, relation: str | None, out: Pa
 
     It needs nothing of foretable there, neither a macro nor a table of the model: trees or weights, categories and
     calibration stand in the text. The relation needs the entity, as_of and every feature as a column of that name.
-    xgboost, logistic, mlp and ensembles of them can be compiled; of a model over sequences publish the table of scores.
+    Trees, logistic, mlp and ensembles of them can be compiled; of a model over sequences publish the table of scores.
 
     \b
     Examples:

@@ -58,6 +58,38 @@ def promote(prediction: str, version: int, warehouse: Path) -> None:
     click.echo(f"Version {done.version} of {prediction} serves; it scored {done.rows:,} rows.")
 
 
+@click.command("import")
+@click.argument("prediction")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@options.warehouse
+@options.debug
+def import_command(prediction: str, file: Path, warehouse: Path) -> None:
+    """Take trees that were trained elsewhere in as a version of a prediction that was built.
+
+    FILE is XGBoost's JSON or LightGBM's text. Its features have to be called as numbers that the SELECT returns.
+    They are calibrated, judged beside the same baselines, and serve where a version of the prediction's own would.
+
+    \b
+    Examples:
+        foretable import churn_30d churn.json
+    """
+    from foretable.project import Refusal
+    from udfs.importing import import_version
+
+    if not file.is_file():
+        raise Refusal(f"no file {file} to import")
+    with _open_writer(warehouse) as con:
+        done = import_version(con, prediction, file)
+    if done.promotion:
+        click.echo(f"Version {done.version} of {prediction} serves; it scored {done.promotion.rows:,} rows.")
+    else:
+        click.echo(
+            f"Version {done.version} of {prediction} is a candidate: {done.objection}. Let it serve with "
+            f"`foretable promote {prediction} {done.version}`."
+        )
+    click.echo("It looks better than it is on rows that it has learned from; which these are is not known here.")
+
+
 @click.command()
 @click.argument("prediction")
 @options.warehouse

@@ -4,13 +4,13 @@ The bytes lie in the warehouse as a BLOB. The same model gives the same bytes.
 """
 
 import hashlib
-import importlib
 import io
 import json
 import re
 import struct
 import zipfile
 from dataclasses import dataclass
+from importlib.metadata import version as version_of
 from typing import Any
 
 from ibis_features import ArtifactError, FeatureSchema
@@ -28,12 +28,14 @@ MANIFEST = "manifest.json"
 PART_NAME = re.compile(r"[a-z0-9_]+\.[a-z0-9]+")
 LIBRARIES = {
     "xgboost": ("xgboost", "numpy"),
+    "lightgbm": ("lightgbm", "numpy"),
+    "random_forest": ("scikit-learn", "numpy"),
     "logistic": ("numpy", "scipy"),
     "mlp": ("keras", "numpy"),
     "lstm": ("keras", "numpy"),
     "transformer": ("keras", "numpy"),
 }
-"""Whose versions the manifest records, by model family."""
+"""The distributions whose versions the manifest records, by model family."""
 REMEDY = "train the model anew (`retrain: always`), or roll back to a version that is whole"
 
 
@@ -59,7 +61,7 @@ def pack(model_name: str, fitted: FittedModel) -> bytes:
         "model": model_name,
         "schema": fitted.schema.to_json(),
         "parts": {name: sha256(content) for name, content in sorted(parts.items())},
-        "libraries": {name: importlib.import_module(name).__version__ for name in libraries_of(model_name)},
+        "libraries": {name: version_of(name) for name in libraries_of(model_name)},
     }
     members = {MANIFEST: json.dumps(manifest, ensure_ascii=False, indent=1).encode()}
     members |= {f"parts/{name}": content for name, content in sorted(parts.items())}

@@ -1,5 +1,6 @@
 """Turn features into numbers for trees. Category vocabularies are fitted on training rows only."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,9 +35,9 @@ class MatrixColumn:
         return f"{self.feature}[{self.position}]" if self.role == "embedding" else self.feature
 
 
-def fit_matrix_columns(train: Examples) -> tuple[MatrixColumn, ...]:
+def fit_matrix_columns(family: str, train: Examples) -> tuple[MatrixColumn, ...]:
     """The matrix columns for these training examples, in the order of the schema."""
-    refuse_sequences("xgboost", train.schema)
+    refuse_sequences(family, train.schema)
     columns: list[MatrixColumn] = []
     for feature in train.schema.features:
         if feature.role == "embedding":
@@ -76,14 +77,18 @@ def matrix(batch: pa.RecordBatch, columns: tuple[MatrixColumn, ...]) -> np.ndarr
     return out
 
 
-def columns_to_json(columns: tuple[MatrixColumn, ...]) -> list[dict[str, Any]]:
-    return [
+def dump_columns(columns: tuple[MatrixColumn, ...]) -> bytes:
+    """As JSON."""
+    state = [
         {"feature": c.feature, "role": c.role, "position": c.position, "vocabulary": list(c.vocabulary)}
         for c in columns
     ]
+    return json.dumps(state, ensure_ascii=False).encode()
 
 
-def columns_from_json(state: list[Mapping[str, Any]]) -> tuple[MatrixColumn, ...]:
+def load_columns(content: bytes) -> tuple[MatrixColumn, ...]:
+    """From the JSON of `dump_columns`; raises ValueError, KeyError or TypeError where it is none."""
+    state: list[Mapping[str, Any]] = json.loads(content)
     return tuple(MatrixColumn(s["feature"], s["role"], s["position"], tuple(s["vocabulary"])) for s in state)
 
 

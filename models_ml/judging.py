@@ -266,6 +266,13 @@ def not_beaten(metrics: Sequence[tuple[str, str, Metric]]) -> str | None:
     return None
 
 
+def objection_to(metrics: Sequence[tuple[str, str, Metric]], spec: PredictionSpec) -> str | None:
+    """Why a version with these metrics must not serve by itself; None where it may."""
+    if spec.promote == "never":
+        return "promote is never"
+    return not_beaten(metrics) if spec.promote == "when_better" else None
+
+
 def scored(fitted: FittedModel, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
     """Labels and scores in the order of the batches, both [rows]."""
     labels, scores = [], []

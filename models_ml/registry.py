@@ -46,7 +46,7 @@ class TrainedVersion:
     prediction: str
     spec: PredictionSpec
     fingerprint: str
-    definition: str
+    definition: str | None
     schema: FeatureSchema
     selection: Sequence[Verdict]
     """What each step of `select` said of each feature; `schema` holds those that stayed."""
@@ -190,6 +190,24 @@ def add_version(con: duckdb.DuckDBPyConnection, trained: TrainedVersion) -> int:
     add_rows(con, "feature_selection", prediction, version, trained.selection)
     add_rows(con, "interactions", prediction, version, trained.interactions)
     return version
+
+
+def newest_version(con: duckdb.DuckDBPyConnection, prediction: str) -> int:
+    """The highest number of a version; raises NotFoundError where there is no such prediction."""
+    row = con.execute("select max(version) from foretable.models where prediction = ?", [prediction]).fetchone()
+    if row is None or row[0] is None:
+        raise NotFoundError(f"no prediction '{prediction}'; `foretable predictions` lists them")
+    return row[0]
+
+
+def config_of(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> tuple[dict[str, Any], str | None]:
+    """The config of a version, and its fingerprint without the rows; raises NotFoundError where there is none."""
+    status_of(con, prediction, version)
+    row = con.execute(
+        "select config, definition from foretable.models where prediction = ? and version = ?", [prediction, version]
+    ).fetchone()
+    assert row is not None
+    return json.loads(row[0]), row[1]
 
 
 def threshold_of(con: duckdb.DuckDBPyConnection, prediction: str, version: int) -> tuple[Any, float | None]:

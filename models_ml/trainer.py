@@ -30,6 +30,8 @@ class GivenUpError(Exception):
 
 TRAINERS = {
     "xgboost": "models_ml.trees",
+    "lightgbm": "models_ml.lightgbm_trees",
+    "random_forest": "models_ml.random_forest",
     "logistic": "models_ml.linear",
     "mlp": "models_ml.mlp",
     "lstm": "models_ml.lstm",

@@ -1,27 +1,24 @@
-"""Exact TreeSHAP of boosted trees: what each column of the matrix adds to a row's log-odds.
+"""Exact TreeSHAP: what each column of the matrix adds to the sum of a row's leaves.
 
 Source: Lundberg et al., "From local explanations to global understanding with explainable AI for trees", Nature Machine
-Intelligence 2, 2020, in its path-dependent form, which XGBoost's `pred_contribs` has, too.
+Intelligence 2, 2020, in its path-dependent form, as XGBoost's `pred_contribs` and LightGBM's `pred_contrib` have it.
 
-XGBoost walks all paths of all trees for every row, which takes 25 times as long as scoring it. Here the leaves of a
+These walk all paths of all trees for every row, which takes 25 times as long as scoring it. Here the leaves of a
 tree are dealt into pieces of at most 8 inner nodes. Which way a row goes at the nodes of a piece is one byte, and what
 each byte adds to each column is reckoned once.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    import xgboost
+from models_ml.tree_table import TreeTable
 
 NODES_PER_PIECE = 8
-"""A path to a leaf has no more nodes than max_depth allows, so that every leaf fits into a piece."""
+"""A leaf fits into a piece where the path to it has no more nodes."""
 MOST_ENTRIES = 2**24
-"""Float64 numbers in all tables together, 128 MiB. Trees that want more are left to XGBoost."""
+"""Float64 numbers in all tables together, 128 MiB. Trees that want more are left to the library's own walk."""
 POINTS, WEIGHTS = np.polynomial.legendre.leggauss(NODES_PER_PIECE // 2)
 """Gauss and Legendre's rule, exact for polynomials up to degree 7."""
 
@@ -77,30 +74,30 @@ class TreeShap:
         return out
 
 
-def tabulate(booster: "xgboost.Booster") -> TreeShap | None:
-    """The tables of a booster; None where its trees are so deep that the tables would be too large."""
-    trees = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]["model"]["trees"]
-    dealt = [(tree, piece) for tree in trees for piece in _pieces(_leaves(tree))]
-    entries = [len(_columns(leaves)) * 2 ** len(_nodes(leaves)) for _, leaves in dealt]
-    if sum(entries) > MOST_ENTRIES or any(len(_nodes(leaves)) > NODES_PER_PIECE for _, leaves in dealt):
+def tabulate(trees: TreeTable, divisor: float = 1.0) -> TreeShap | None:
+    """The tables of what columns add to the sum of the leaves, divided by `divisor`; None where trees are so deep that
+    the tables would be too large.
+    """
+    if trees.depth > NODES_PER_PIECE:
         return None
-    used = sorted({column for _, leaves in dealt for column in _columns(leaves)})
-    places = {column: place for place, column in enumerate(used)}
-    return TreeShap(np.array(used, np.intp), tuple(_piece(tree, leaves, places) for tree, leaves in dealt))
+    dealt = [piece for root in trees.roots.tolist() for piece in _pieces(_leaves(trees, root))]
+    if sum(len(_columns(leaves)) * 2 ** len(_nodes(leaves)) for leaves in dealt) > MOST_ENTRIES:
+        return None
+    return TreeShap(trees.used.astype(np.intp), tuple(_piece(trees, leaves, divisor) for leaves in dealt))
 
 
-def _leaves(tree: dict[str, Any]) -> Iterator[Leaf]:
+def _leaves(trees: TreeTable, root: int) -> Iterator[Leaf]:
     """From left to right, so that neighbours share most of their paths."""
-    left, right, weight = tree["left_children"], tree["right_children"], tree["sum_hessian"]
-    open_nodes: list[tuple[int, tuple[Step, ...]]] = [(0, ())]
+    open_nodes: list[tuple[int, tuple[Step, ...]]] = [(root, ())]
     while open_nodes:
         node, path = open_nodes.pop()
-        if left[node] == -1:
-            yield Leaf(tree["split_conditions"][node], path)
+        if trees.is_leaf[node]:
+            yield Leaf(float(trees.values[node]), path)
             continue
-        for child, is_left in ((right[node], False), (left[node], True)):
-            step = Step(node, tree["split_indices"][node], is_left, weight[child] / weight[node])
-            open_nodes.append((child, (*path, step)))
+        left = int(trees.children[node])
+        for child, is_left in ((left + 1, False), (left, True)):
+            share = float(trees.weights[child] / trees.weights[node])
+            open_nodes.append((child, (*path, Step(node, int(trees.columns[node]), is_left, share))))
 
 
 def _pieces(leaves: Iterator[Leaf]) -> list[list[Leaf]]:
@@ -123,7 +120,7 @@ def _columns(leaves: Sequence[Leaf]) -> list[int]:
     return sorted({step.column for leaf in leaves for step in leaf.path})
 
 
-def _piece(tree: dict[str, Any], leaves: Sequence[Leaf], places: dict[int, int]) -> Piece:
+def _piece(trees: TreeTable, leaves: Sequence[Leaf], divisor: float) -> Piece:
     nodes = _nodes(leaves)
     goes_left = (np.arange(2 ** len(nodes))[:, None] >> np.arange(len(nodes)) & 1).astype(bool)  # [patterns, nodes]
     columns = _columns(leaves)
@@ -131,9 +128,7 @@ def _piece(tree: dict[str, Any], leaves: Sequence[Leaf], places: dict[int, int])
     for leaf in leaves:
         for column, added in _shares_of_leaf(leaf, nodes, goes_left):
             tables[columns.index(column)] += added
-    slots = [places[tree["split_indices"][node]] + (len(places) if tree["default_left"][node] else 0) for node in nodes]
-    thresholds = np.array([tree["split_conditions"][node] for node in nodes], np.float32)[:, None]
-    return Piece(np.array(slots, np.intp), thresholds, tuple(columns), tables)
+    return Piece(trees.slots[nodes], trees.thresholds[nodes][:, None], tuple(columns), tables / divisor)
 
 
 def _shares_of_leaf(leaf: Leaf, nodes: list[int], goes_left: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -15,13 +15,13 @@ import pyarrow as pa
 
 from ibis_features import ArtifactError, Examples, FeatureSchema
 from ibis_features.examples import LABEL
-from models_ml.calibration import probabilities
-from models_ml.encoding import MatrixColumn, columns_from_json, columns_to_json, fit_matrix_columns, matrix
+from models_ml.encoding import MatrixColumn, dump_columns, fit_matrix_columns, load_columns, matrix
 from models_ml.kinds import BINARY, Binary, Kind, Ranking, TimeToEvent, lists_of
 from models_ml.kinds.times import LEAST_DAYS
 from models_ml.preconditions import Bounds, check_params
 from models_ml.trainer import Observe, Progress
-from models_ml.tree_shap import TreeShap, tabulate
+from models_ml.tree_model import TreeModel
+from models_ml.tree_table import Tree, TreeTable, table_of
 
 if TYPE_CHECKING:
     import xgboost
@@ -112,7 +112,7 @@ def fit(
     if params["min_child_weight"] is None:
         params = {**params, "min_child_weight": least_leaf_weight(train.rows())}
     check_params("xgboost", params, BOUNDS)
-    columns = start.columns if start else fit_matrix_columns(train)
+    columns = start.columns if start else fit_matrix_columns("xgboost", train)
     given = _Given(columns, kind, kind.row_weight(train, validate, class_weight))
     threads = os.cpu_count() or 1
     progress("reading", 0.0)
@@ -161,7 +161,7 @@ def load(parts: Mapping[str, bytes], schema: FeatureSchema) -> "TreesModel":
     if set(parts) != set(PARTS):
         raise ArtifactError(f"trees consist of {', '.join(PARTS)}, found {', '.join(parts) or 'nothing'}; train anew")
     try:
-        columns = columns_from_json(json.loads(parts["columns.json"]))
+        columns = load_columns(parts["columns.json"])
         booster = xgboost.Booster(model_file=bytearray(parts["model.ubj"]))
     except (ValueError, KeyError, TypeError, xgboost.core.XGBoostError) as error:
         raise ArtifactError("the trees cannot be read; the artifact is damaged: train anew") from error
@@ -170,78 +170,58 @@ def load(parts: Mapping[str, bytes], schema: FeatureSchema) -> "TreesModel":
     return TreesModel(booster, columns, schema)
 
 
-class TreesModel:
-    """Fitted trees. `columns` says what the booster's features f0, f1, … are.
-
-    A score is `1 / (1 + exp(-margin))`: a float32 margin, a probability computed as float64 with the C library's
-    exp, as DuckDB does it, and rounded to float32, so that SQL gets the same bits.
-    """
+class TreesModel(TreeModel):
+    """Trees that XGBoost has fitted. `columns` says what the booster's features f0, f1, … are."""
 
     def __init__(self, booster: "xgboost.Booster", columns: tuple[MatrixColumn, ...], schema: FeatureSchema) -> None:
+        super().__init__(columns, schema)
         self.booster = booster
-        self.columns = columns
-        self.schema = schema
         booster.set_param({"nthread": 1})  # DuckDB calls from several threads, with at most 2,048 rows
         self._margin(np.zeros((1, len(columns)), np.float32))  # the first call configures; later ones only read
 
-    def predict(self, batch: pa.RecordBatch) -> np.ndarray:
-        """The probability of a true label, float32 [rows]."""
-        return probabilities(self.margin(batch).astype(np.float64))
-
-    def margin(self, batch: pa.RecordBatch) -> np.ndarray:
-        """The log-odds of a true label, float32 [rows]."""
-        if not batch.num_rows:
-            return np.empty(0, np.float32)
-        return self._margin(matrix(batch, self.columns))
-
-    def contributions(self, batch: pa.RecordBatch) -> np.ndarray:
-        """Exact TreeSHAP in log-odds, float64 [rows, features]; with `base_log_odds` they add up to the margin."""
-        if not batch.num_rows:
-            return np.empty((0, len(self.schema.features)))
-        values = matrix(batch, self.columns)
-        of_columns = self.shap.contributions(values) if self.shap else self._contributions(values).T[:-1]
-        if [column.feature for column in self.columns] == self.schema.names:
-            return of_columns.T
-        places = {name: place for place, name in enumerate(self.schema.names)}
-        out = np.zeros((len(places), batch.num_rows))
-        np.add.at(out, [places[column.feature] for column in self.columns], of_columns)
-        return out.T
+    @cached_property
+    def trees(self) -> TreeTable:
+        return read_trees(self.booster.save_raw("json"))
 
     @property
-    def tells_contributions(self) -> bool:
-        return True
-
-    @cached_property
-    def base_log_odds(self) -> float:
-        """The mean margin of the training rows, as the trees' weights have it."""
-        return float(self._contributions(np.zeros((1, len(self.columns)), np.float32))[0, -1])
+    def walker(self) -> "xgboost.Booster":
+        return self.booster
 
     def dump(self) -> dict[str, bytes]:
-        columns = json.dumps(columns_to_json(self.columns), ensure_ascii=False)
-        return {"model.ubj": bytes(self.booster.save_raw("ubj")), "columns.json": columns.encode()}
+        return {"model.ubj": bytes(self.booster.save_raw("ubj")), "columns.json": dump_columns(self.columns)}
 
-    def importance(self) -> dict[str, float]:
-        """Each feature's share of the total gain; empty where no tree splits."""
-        gains = {column.feature: 0.0 for column in self.columns}
-        for key, gain in self.booster.get_score(importance_type="total_gain").items():
-            gains[self.columns[int(key.removeprefix("f"))].feature] += float(gain)  # type: ignore[arg-type]
-        total = sum(gains.values())
-        return {name: gains[name] / total for name in sorted(gains, key=lambda n: -gains[n])} if total else {}
-
-    @cached_property
-    def shap(self) -> TreeShap | None:
-        """The tables of exact TreeSHAP; None where the trees are too deep for them."""
-        return tabulate(self.booster)
-
-    def _contributions(self, values: np.ndarray) -> np.ndarray:
-        """XGBoost's own, float64 [rows, columns + 1]; the last one is the base."""
-        import xgboost
-
-        rows = xgboost.DMatrix(values, missing=np.nan, nthread=1)
-        return self.booster.predict(rows, pred_contribs=True, validate_features=False).astype(np.float64)
+    def _gains(self) -> Mapping[int, float]:
+        gains = self.booster.get_score(importance_type="total_gain")
+        return {int(key.removeprefix("f")): float(gain) for key, gain in gains.items()}  # type: ignore[arg-type]
 
     def _margin(self, values: np.ndarray) -> np.ndarray:
         return self.booster.inplace_predict(values, predict_type="margin", missing=np.nan, validate_features=False)
+
+
+def read_trees(content: bytes | bytearray) -> TreeTable:
+    """The trees of XGBoost's own JSON: https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html
+
+    Raises ArtifactError where there is none, or a split by categories; ValueError, LookupError or TypeError where it is
+    no such JSON.
+    """
+    found = json.loads(content)["learner"]["gradient_booster"]["model"]["trees"]
+    if not found or any(any(tree["split_type"]) for tree in found):
+        raise ArtifactError("one or more trees are known, all of numeric splits; train anew")
+    return table_of([_tree(tree) for tree in found])
+
+
+def _tree(found: Mapping[str, Any]) -> Tree:
+    conditions = np.array(found["split_conditions"], np.float32)
+    return Tree(
+        left=np.array(found["left_children"]),
+        right=np.array(found["right_children"]),
+        columns=np.array(found["split_indices"]),
+        thresholds=conditions,
+        is_left_default=np.array(found["default_left"], bool),
+        values=conditions,
+        weights=np.array(found["sum_hessian"], np.float64),
+        gains=np.array(found["loss_changes"], np.float64),
+    )
 
 
 @dataclass(frozen=True)

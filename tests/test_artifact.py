@@ -165,7 +165,7 @@ def _edit(members: Members, key: str, value: object) -> None:
         (_broken_manifest, "manifest cannot be read"),
         (_nested_manifest, "manifest cannot be read"),
         (_other_format, "has format 99, this version reads 1"),
-        (_other_model, "holds a model 'os.system', known: xgboost, logistic, mlp, lstm"),
+        (_other_model, "holds a model 'os.system', known: xgboost, lightgbm, random_forest, logistic, mlp"),
         (_other_family, "a network consists of network.json, weights.npz"),
         (_no_schema, "manifest cannot be read"),
         (_climbing_path, "foreign or doubled members .parts/../../evil.py"),

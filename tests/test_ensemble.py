@@ -302,7 +302,7 @@ def test_parts_that_are_no_ensemble_are_refused(parts: Any, change: Any, sentenc
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        ({"model": ["xgboost", "xbg"]}, "unknown model 'xbg'; known: xgboost, logistic, mlp, lstm"),
+        ({"model": ["xgboost", "xbg"]}, "unknown model 'xbg'; known: xgboost, lightgbm, random_forest, logistic, mlp"),
         ({"model": ["xgboost"]}, "config model=['xgboost'] is not a list of at least two different trainers"),
         ({"model": ["mlp", "mlp"]}, "is not a list of at least two different trainers"),
         ({"model": NAME}, "unknown model 'xgboost + mlp'"),

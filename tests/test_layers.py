@@ -16,6 +16,8 @@ HEAVY = [
     "tensorflow",
     "keras",
     "xgboost",
+    "lightgbm",
+    "sklearn",
     "duckdb",
     "ibis",
     "numpy",

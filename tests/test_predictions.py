@@ -57,7 +57,7 @@ def warehouse(tiny_shop: Shop, tmp_path: Path) -> Path:
         ("select * from fixed where user_id = 'u1'", {}, "label in the training rows"),
         ("select * from fixed", {"horizon_days": 400}, "training, validation and test each need one, 400 days apart"),
         ("select *, [1, 2] as path from fixed", {}, "xgboost reads no sequences (path)"),
-        ("select * from fixed", {"model": "xgbost"}, "unknown model 'xgbost'; known: xgboost, logistic, mlp, lstm"),
+        ("select * from fixed", {"model": "xgbost"}, "unknown model 'xgbost'; known: xgboost, lightgbm, random_forest"),
         (
             "select * from fixed",
             {"kind": "ordinal"},

@@ -40,6 +40,8 @@ SEQUENCES = """
 """
 FAST: dict[str, dict[str, Any]] = {
     "xgboost": {"n_estimators": 40, "max_depth": 3, "eta": 0.2, "early_stopping_rounds": 10},
+    "lightgbm": {"n_estimators": 40, "learning_rate": 0.2, "early_stopping_rounds": 10},
+    "random_forest": {"n_estimators": 40},
     "logistic": {"reg_lambda": 1.0},
     "mlp": {"units": 16, "epochs": 6, "learning_rate": 0.01},
     "lstm": {"units": 8, "dense_units": 16, "epochs": 4, "max_length": 20, "learning_rate": 0.02},
@@ -50,7 +52,8 @@ FAST: dict[str, dict[str, Any]] = {
 }
 FAMILIES = sorted(TRAINERS)
 NETWORKS = sorted({"mlp", *READS_SEQUENCES})
-WHOLE_NUMBER = {"xgboost": "n_estimators", "logistic": "max_iterations"}
+TREES = ("lightgbm", "random_forest", "xgboost")
+WHOLE_NUMBER = {**dict.fromkeys(TREES, "n_estimators"), "logistic": "max_iterations"}
 """A param of a family that takes whole numbers from 1 on; of all networks it is epochs."""
 
 
@@ -84,7 +87,7 @@ def test_a_dumped_model_loads_and_gives_the_same_scores_and_bytes(family: str, f
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_same_rows_and_seed_give_the_same_model(family: str, fitted: Any, batches: Any) -> None:
     again = _fit(family, *_parts(family))
-    if family == "xgboost":
+    if family in TREES:
         assert again.dump() == fitted[family].dump()
     assert again.predict(batches[family]) == pytest.approx(fitted[family].predict(batches[family]), abs=1e-6)
 
@@ -286,11 +289,12 @@ def test_margins_beyond_the_range_of_exp_give_zero_and_one(fitted: Any, batches:
 
 
 def test_importance_sums_to_one_names_features_and_puts_the_signal_before_the_noise(fitted: Any) -> None:
-    shares = fitted["xgboost"].importance()
-    assert sum(shares.values()) == pytest.approx(1.0)
-    assert set(shares) == set(fitted["xgboost"].schema.names)
-    assert shares["spend"] + shares["taste"] + shares["is_member"] + shares["city"] > 0.8
-    assert all(fitted[family].importance() == {} for family in FAMILIES if family != "xgboost")
+    for family in TREES:
+        shares = fitted[family].importance()
+        assert sum(shares.values()) == pytest.approx(1.0)
+        assert set(shares) == set(fitted[family].schema.names)
+        assert shares["spend"] + shares["taste"] + shares["is_member"] + shares["city"] > 0.8
+    assert all(fitted[family].importance() == {} for family in FAMILIES if family not in TREES)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -6,6 +6,7 @@ from datetime import datetime
 import duckdb
 
 from ibis_features import Examples, check_keys, connect_backend, read_examples, read_schema
+from models_ml.extras import check_extras
 from models_ml.interactions import check_interactions
 from models_ml.judging import check_slices, last_value_column, rfm_columns
 from models_ml.registry import ActiveModel, active_model, threshold_of, version_trained_on
@@ -59,6 +60,7 @@ def understand(con: duckdb.DuckDBPyConnection, request: Request) -> Order:
     spec = parse_spec({**request.config, **asked_for})
     check_keys_of_scores(spec)
     merged_params(spec.model, spec.params or {})
+    check_extras(spec.model)
     check_search(spec)
     exclude = (*spec.exclude, *_without_history(con, request, spec))
     schema = read_schema(

@@ -13,9 +13,8 @@ import duckdb
 
 from ibis_features import ConfigError, Examples, ForetableError, Split
 from models_ml.cross_validation import add_fold, check_folds, cross_validate
-from models_ml.judging import not_beaten
-from models_ml.registry import TrainedVersion, add_row, last_train_seconds
-from models_ml.spec import PredictionSpec
+from models_ml.judging import objection_to
+from models_ml.registry import add_row, last_train_seconds
 from models_ml.splitting import split_examples
 from models_ml.trainer import Progress
 from udfs.compiling import check_names_are_free, prepare_functions
@@ -152,7 +151,7 @@ def _build(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress)
     trained, fitted, remark = train(con, request, order.spec, order.examples, standing.fingerprint, active, progress)
     if remark:
         decision = replace(decision, reason=f"{decision.reason}; {remark}")
-    objection = _objection(trained, order.spec)
+    objection = objection_to(trained.judgement.metrics, order.spec)
     if objection is None:
         run.serve(trained, fitted, decision, progress)
     elif active is not None and active.schema.is_within(order.examples.schema):
@@ -165,10 +164,3 @@ def _build(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress)
             f"version {version} was trained and does not serve: {objection}. Let it serve all the same with "
             f"`foretable promote {request.name} {version}`, or with promote='always' in its config"
         )
-
-
-def _objection(trained: TrainedVersion, spec: PredictionSpec) -> str | None:
-    """Why the version must not serve; None where it may."""
-    if spec.promote == "never":
-        return "promote is never"
-    return not_beaten(trained.judgement.metrics) if spec.promote == "when_better" else None

@@ -17,7 +17,7 @@ from udfs.quoting import identifier, literal
 if TYPE_CHECKING:
     import duckdb
 
-EXACT_MODELS = ("xgboost",)
+EXACT_MODELS = ("xgboost", "lightgbm", "random_forest")
 TOLERANCE = 1e-5
 SAMPLE = 1_000
 """How many scores of a prediction are compared where all of them were compared before; spread over all ranks."""

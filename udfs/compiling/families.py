@@ -6,9 +6,12 @@ from typing import Any
 
 from models_ml.ensemble import EnsembleModel
 from models_ml.interactions import CrossedModel
+from models_ml.lightgbm_trees import LightGbmModel
 from models_ml.linear import LogisticModel
 from models_ml.network import NetworkModel
+from models_ml.random_forest import ForestModel
 from models_ml.trainer import FittedModel
+from models_ml.tree_model import TreeModel
 from models_ml.trees import TreesModel
 from udfs.compiling.ensembles import compile_ensemble
 from udfs.compiling.interactions import compile_crossed
@@ -33,7 +36,7 @@ def compiled(model: FittedModel) -> Compiled:
     return family(model)
 
 
-def _compile_trees(model: TreesModel) -> Compiled:
+def _compile_trees(model: TreeModel) -> Compiled:
     return replace(compile_trees(model), explained=explain_trees(model))
 
 
@@ -53,6 +56,8 @@ def _compile_crossed(model: CrossedModel) -> Compiled:
 
 FAMILIES: Mapping[type, Callable[[Any], Compiled]] = {
     TreesModel: _compile_trees,
+    LightGbmModel: _compile_trees,
+    ForestModel: _compile_trees,
     LogisticModel: compile_logistic,
     NetworkModel: _compile_network,
     EnsembleModel: _compile_ensemble,

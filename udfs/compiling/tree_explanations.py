@@ -9,17 +9,18 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
+from models_ml.tree_model import LEAST_MOVE, TreeModel
 from models_ml.tree_shap import TreeShap
-from models_ml.trees import TreesModel
+from udfs.compiling.calibration import double
 from udfs.compiling.scope import Explained, Scope
 from udfs.compiling.store import one_list
-from udfs.compiling.trees import filled_slots
+from udfs.compiling.trees import filled_slots, log_odds_sql
 
 MOST_ENTRIES = 2**21
 """FLOATs in the list, 8 MiB: deeper trees would make the file large and a call slow."""
 
 
-def explain_trees(model: TreesModel) -> Explained | None:
+def explain_trees(model: TreeModel) -> Explained | None:
     """None where the trees are too deep."""
     shap = model.shap
     if shap is None or sum(piece.tables.size for piece in shap.pieces) > MOST_ENTRIES:
@@ -27,11 +28,12 @@ def explain_trees(model: TreesModel) -> Explained | None:
     return Explained({"shap": _table(model, shap)}, partial(_contributions, model, shap))
 
 
-def _table(model: TreesModel, shap: TreeShap) -> pa.Table:
+def _table(model: TreeModel, shap: TreeShap) -> pa.Table:
     """One row.
 
-    `pieces` STRUCT(slot, threshold, bit)[][] holds the nodes of each piece, `additions` FLOAT[] what each number of
-    each piece adds to each of its columns, `features` STRUCT(feature, terms STRUCT(piece, start)[])[] where to look.
+    `pieces` STRUCT(slot, threshold, bit)[][] holds the nodes of each piece, `additions` FLOAT[] or DOUBLE[] what each
+    number of each piece adds to each of its columns, `features` STRUCT(feature, terms STRUCT(piece, start)[])[] where
+    to look.
     """
     nodes = [
         [
@@ -46,7 +48,9 @@ def _table(model: TreesModel, shap: TreeShap) -> pa.Table:
         for column, table in zip(piece.columns, piece.tables, strict=True):
             terms[model.columns[column].feature].append({"piece": number, "start": start})
             start += len(table)
-    additions = np.concatenate([np.empty(0), *(piece.tables.ravel() for piece in shap.pieces)]).astype(np.float32)
+    additions = np.concatenate([np.empty(0), *(piece.tables.ravel() for piece in shap.pieces)])
+    if model.pooling.least is None:
+        additions = additions.astype(np.float32)  # log-odds near their ends would enlarge what this rounds off
     node = pa.struct([("slot", pa.int32()), ("threshold", pa.float32()), ("bit", pa.int32())])
     term = pa.list_(pa.struct([("piece", pa.int32()), ("start", pa.int32())]))
     features = pa.array(
@@ -62,7 +66,7 @@ def _table(model: TreesModel, shap: TreeShap) -> pa.Table:
     )
 
 
-def _contributions(model: TreesModel, shap: TreeShap, scope: Scope) -> str:
+def _contributions(model: TreeModel, shap: TreeShap, scope: Scope) -> str:
     """A SELECT of the contributions that are not 0, the largest by size first, as STRUCT(feature, contribution)[]."""
     rows, tables, piece, node, feature, term = map(scope.own, ("rows", "shap", "piece", "node", "feature", "term"))
     slots, codes, found = map(scope.working, ("slots", "codes", "found"))
@@ -71,17 +75,36 @@ def _contributions(model: TreesModel, shap: TreeShap, scope: Scope) -> str:
     added = f"{tables}.additions[{term}.start + {rows}.{codes}[{term}.piece]]::DOUBLE"
     contribution = f"list_sum(list_transform({feature}.terms, lambda {term}: {added}))"
     named = f"{{'feature': {feature}.feature, 'contribution': {contribution}}}"
-    is_reason = f"list_filter({rows}.{found}, lambda {feature}: {feature}.contribution <> 0)"
-    # A list of structs is sorted by their fields in turn: equal sizes stay in the order of the features.
-    sortable = f"{{'size': -abs({feature}.contribution), 'place': {term}, 'of': {feature}}}"
-    ordered = f"list_sort(list_transform({is_reason}, lambda {feature}, {term}: {sortable}))"
-    return f"""
-        select {scope.listed(rows, f"list_transform({ordered}, lambda {feature}: {feature}.of) as {scope.out}")}
-        from (
+    tabled = f"""
+        (
             select {scope.listed(rows, f"list_transform({tables}.features, lambda {feature}: {named}) as {found}")}
             from (
                 select {scope.listed(rows, f"list_transform({tables}.pieces, lambda {piece}: {code}) as {codes}")}
                 from ({filled_slots(model, shap.used, slots, scope)}) as {rows}, {scope.table("shap")} as {tables}
             ) as {rows}, {scope.table("shap")} as {tables}
-        ) as {rows}
+        )
     """
+    contributions = f"{rows}.{found}"
+    if model.pooling.least is not None:
+        slope = scope.working("slope")
+        listed = scope.listed(rows, contributions, f"{_slope(model, contributions, feature)} as {slope}")
+        tabled = f"(select {listed} from {tabled} as {rows})"
+        stretched = f"{{'feature': {feature}.feature, 'contribution': {feature}.contribution * {rows}.{slope}}}"
+        contributions = f"list_transform({contributions}, lambda {feature}: {stretched})"
+    is_reason = f"list_filter({contributions}, lambda {feature}: {feature}.contribution <> 0)"
+    # A list of structs is sorted by their fields in turn: equal sizes stay in the order of the features.
+    sortable = f"{{'size': -abs({feature}.contribution), 'place': {term}, 'of': {feature}}}"
+    ordered = f"list_sort(list_transform({is_reason}, lambda {feature}, {term}: {sortable}))"
+    return f"""
+        select {scope.listed(rows, f"list_transform({ordered}, lambda {feature}: {feature}.of) as {scope.out}")}
+        from {tabled} as {rows}
+    """
+
+
+def _slope(model: TreeModel, contributions: str, feature: str) -> str:
+    """What `Pooling.pooled` stretches these by, STRUCT(feature, contribution)[]; `feature` stands for one of them."""
+    base, least = model.mean, model.pooling.least or 0.0
+    moves = f"coalesce(list_sum(list_transform({contributions}, lambda {feature}: {feature}.contribution)), 0)"
+    end, start = (log_odds_sql(probability, least) for probability in (f"{double(base)} + {moves}", double(base)))
+    at_base = double(1 / (base * (1 - base)))
+    return f"case when abs({moves}) < {double(LEAST_MOVE)} then {at_base} else ({end} - {start}) / {moves} end"

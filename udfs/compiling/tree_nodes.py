@@ -1,7 +1,7 @@
-"""Boosted trees as one list of nodes, level by level, and rows that find faults in whatever walks through them.
+"""Trees as one list of nodes, level by level, and rows that find faults in whatever walks through them.
 
 A node is `{slot, threshold, child}`: a row whose value in `slot` is below the threshold goes on to `child - 1`, else to
-`child`. A leaf holds its value as threshold, reads a slot that is always -inf, and so leads to itself for ever.
+`child`. A leaf reads a slot that is always -inf, and so leads to itself for ever.
 
 A missing value follows a node's default direction. So each matrix column has two slots: one holds +inf where the
 value is missing, for nodes that then go right, the other -inf, for nodes that then go left.
@@ -17,6 +17,8 @@ import pyarrow as pa
 
 from ibis_features import ArtifactError
 from models_ml.encoding import empty_batch, matrix
+from models_ml.tree_model import Pooling, TreeModel
+from models_ml.tree_table import TreeTable
 from models_ml.trees import TreesModel
 
 PROBES = 1_024
@@ -40,27 +42,42 @@ class TreeNodes:
     """All trees as arrays over nodes in level order; the first `trees` of them are the roots.
 
     `columns` are the matrix columns that some node reads, `slots` 1-based places in the row's list of inputs,
-    `children` 1-based places of right children.
+    `children` 1-based places of right children. values: of leaves, float32 or float64, as which they are summed in the
+    order of the trees, from `start` on. pooling: what becomes of the sum.
     """
 
     columns: np.ndarray
     slots: np.ndarray
     thresholds: np.ndarray
     children: np.ndarray
+    values: np.ndarray
     trees: int
     depth: int
-    base_margin: np.float32
+    start: np.float32 | np.float64
+    pooling: Pooling
+
+    @property
+    def is_leaf(self) -> np.ndarray:
+        return self.slots == 2 * len(self.columns) + 1
+
+    @property
+    def is_float32(self) -> bool:
+        """Are leaves summed as 32-bit floats?"""
+        return self.values.dtype == np.float32
 
 
-def lay_out(model: TreesModel) -> TreeNodes:
+def lay_out(model: TreeModel) -> TreeNodes:
     """The nodes of all trees of a model; raises ArtifactError where they are not of the kind that is known here."""
-    nodes = _in_levels(_read_trees(model))
+    if not isinstance(model, TreesModel):
+        return _in_levels(model.trees, np.float64(0), model.pooling)
+    _check_kind(model)
+    nodes = _in_levels(model.trees, np.float32(0), model.pooling)
     probes = probes_of(model, nodes)
-    leaves = _leaves(nodes, matrix(probes, model.columns))
-    return replace(nodes, base_margin=_base_margin(model, leaves, model.margin(probes)))
+    leaves = model.trees.values[model.trees.leaves(matrix(probes, model.columns))]
+    return replace(nodes, start=_base_margin(model, leaves, model.margin(probes)))
 
 
-def probes_of(model: TreesModel, nodes: TreeNodes) -> pa.RecordBatch:
+def probes_of(model: TreeModel, nodes: TreeNodes) -> pa.RecordBatch:
     """Rows that find faults: values on a threshold and next to it, missing ones, infinities, unknown categories."""
     rng = np.random.default_rng(0)
     cuts: dict[int, np.ndarray] = {}
@@ -85,63 +102,38 @@ def probes_of(model: TreesModel, nodes: TreeNodes) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(inputs, schema=empty_batch(model.schema).schema)
 
 
-def _read_trees(model: TreesModel) -> list[dict[str, Any]]:
-    """XGBoost's own JSON: https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html"""
-    learner = json.loads(model.booster.save_raw("json"))["learner"]
-    booster, objective = learner["gradient_booster"], learner["objective"]["name"]
-    if booster["name"] != "gbtree" or objective not in STARTS:
+def _check_kind(model: TreesModel) -> None:
+    learner = json.loads(model.booster.save_config())["learner"]
+    booster, objective = learner["gradient_booster"]["name"], learner["objective"]["name"]
+    if booster != "gbtree" or objective not in STARTS:
         raise ArtifactError(
-            f"refused to publish: the macro knows gbtree with {', '.join(STARTS)}, not {booster['name']} with "
-            f"{objective}"
+            f"refused to publish: the macro knows gbtree with {', '.join(STARTS)}, not {booster} with {objective}"
         )
-    trees = booster["model"]["trees"]
-    if not trees or any(any(tree["split_type"]) for tree in trees):
-        raise ArtifactError("refused to publish: the macro knows one or more trees, all of numeric splits")
-    return trees
 
 
-def _in_levels(trees: list[dict[str, Any]]) -> TreeNodes:
+def _in_levels(trees: TreeTable, start: np.float32 | np.float64, pooling: Pooling) -> TreeNodes:
     """Lay out the nodes level by level. Slots: 1 to n default right, n + 1 to 2n default left, 2n + 1 always -inf."""
-    order: list[tuple[int, int]] = []
-    level = [(tree, 0) for tree in range(len(trees))]
-    sides = ("left_children", "right_children")
-    depth = -1
-    while level:
-        order += level
-        depth += 1
-        inner = [(tree, node) for tree, node in level if trees[tree]["left_children"][node] != -1]
-        level = [(tree, trees[tree][side][node]) for tree, node in inner for side in sides]
-    place = {key: index for index, key in enumerate(order)}
-    inner = [(tree, node) for tree, node in order if trees[tree]["left_children"][node] != -1]
-    columns = sorted({trees[tree]["split_indices"][node] for tree, node in inner})
-    slot_of = {column: slot for slot, column in enumerate(columns, start=1)}
-    slots = np.empty(len(order), np.int32)
-    children = np.empty(len(order), np.int32)
-    thresholds = np.array([trees[tree]["split_conditions"][node] for tree, node in order], np.float32)
-    for index, (tree, node) in enumerate(order):
-        left = trees[tree]["left_children"][node]
-        if left == -1:
-            slots[index], children[index] = 2 * len(columns) + 1, index + 2
-        else:
-            is_left_default = trees[tree]["default_left"][node]
-            slots[index] = slot_of[trees[tree]["split_indices"][node]] + (len(columns) if is_left_default else 0)
-            children[index] = place[tree, left] + 2
+    levels = [level := trees.roots]
+    while len(inner := level[~trees.is_leaf[level]]):
+        left = trees.children[inner]
+        levels.append(level := np.stack([left, left + 1], axis=1).ravel())
+    order = np.concatenate(levels)
+    place = np.empty(len(order), np.int32)
+    place[order] = np.arange(len(order), dtype=np.int32)
+    thresholds = trees.thresholds[order]
     if not np.isfinite(thresholds).all():
         raise ArtifactError("refused to publish: a threshold is not finite, and the macro would read it as missing")
-    return TreeNodes(np.array(columns, np.int64), slots, thresholds, children, len(trees), depth, np.float32(0))
-
-
-def _leaves(nodes: TreeNodes, values: np.ndarray) -> np.ndarray:
-    """The walk of the macro in numpy: float32 [rows, trees]."""
-    lowest = np.full((len(values), 1), -np.inf, np.float32)
-    read = values[:, nodes.columns]
-    right, left = (np.where(np.isnan(read), np.float32(fill), read) for fill in (np.inf, -np.inf))
-    inputs = np.hstack([right, left, lowest])
-    at = np.tile(np.arange(nodes.trees), (len(values), 1))
-    for _ in range(nodes.depth):
-        is_below = np.take_along_axis(inputs, nodes.slots[at] - 1, axis=1) < nodes.thresholds[at]
-        at = nodes.children[at] - 1 - is_below
-    return nodes.thresholds[at]
+    return TreeNodes(
+        columns=trees.used,
+        slots=(trees.slots[order] + 1).astype(np.int32),
+        thresholds=thresholds,
+        children=place[trees.children[order]] + 2,
+        values=trees.values[order],
+        trees=len(trees.roots),
+        depth=trees.depth,
+        start=start,
+        pooling=pooling,
+    )
 
 
 def _base_margin(model: TreesModel, leaves: np.ndarray, expected: np.ndarray) -> np.float32:
@@ -166,7 +158,7 @@ def _base_margin(model: TreesModel, leaves: np.ndarray, expected: np.ndarray) ->
 
 
 def _probe_values(cuts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    infinity = np.float32(np.inf)
-    around = np.concatenate([cuts, np.nextafter(cuts, infinity), np.nextafter(cuts, -infinity)])
+    with np.errstate(over="ignore"):
+        around = np.concatenate([cuts, *(np.nextafter(cuts, np.float32(end)) for end in (np.inf, -np.inf))])
     odd = np.array([0.0, -0.0, 1.0, -1e30, 1e30, np.inf, -np.inf, np.nan, np.nan], np.float32)
     return np.where(rng.random(PROBES) < 0.7, rng.choice(around, PROBES), rng.choice(odd, PROBES))

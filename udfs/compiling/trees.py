@@ -1,4 +1,4 @@
-"""Boosted trees as SQL with the bits that XGBoost gives.
+"""Trees as SQL with the bits that the model gives.
 
 All nodes of all trees lie in one list, level by level, in a one-row table; `tree_nodes` tells what a node is. A row
 walks through all trees at once, one level a step, by nested `list_transform`. docs/performance.md tells what else was
@@ -11,14 +11,15 @@ import numpy as np
 import pyarrow as pa
 
 from models_ml.encoding import MatrixColumn
-from models_ml.trees import TreesModel
+from models_ml.tree_model import Pooling, TreeModel
+from udfs.compiling.calibration import double
 from udfs.compiling.scope import Compiled, Scope
 from udfs.compiling.store import one_list
 from udfs.compiling.tree_nodes import TreeNodes, lay_out, probes_of
 from udfs.quoting import literal
 
 
-def compile_trees(model: TreesModel) -> Compiled:
+def compile_trees(model: TreeModel) -> Compiled:
     """Raises ArtifactError where the trees are not of the kind that is known here."""
     nodes = lay_out(model)
     return Compiled(
@@ -40,18 +41,18 @@ def _table(nodes: TreeNodes) -> pa.Table:
     A value lies below a threshold where the sign bit of their difference is set, which takes DuckDB half the time of
     `<`. Of -0.0 and 0.0 it would call the first one lower; a threshold of -0.0 calls neither so.
     """
-    is_leaf = nodes.slots == 2 * len(nodes.columns) + 1
-    thresholds = np.where((nodes.thresholds == 0) & ~is_leaf, np.float32(-0.0), nodes.thresholds)
+    is_leaf = nodes.is_leaf
+    thresholds = np.where(nodes.thresholds == 0, np.float32(-0.0), nodes.thresholds)
     gap = 1 - nodes.trees % 2
     own = np.arange(1, len(nodes.slots) + 1)
     own[nodes.trees :] += gap
     ways = (nodes.slots.astype(np.int64) << _place_bits(nodes)) | np.where(is_leaf, own, nodes.children + gap)
     whole = np.int32 if ways.max() < 2**31 else np.int64
-    spread = np.zeros(len(nodes.slots) + gap, [("threshold", np.float32), ("way", whole), ("leaf", np.float32)])
+    spread = np.zeros(len(nodes.slots) + gap, [("threshold", np.float32), ("way", whole), ("leaf", nodes.values.dtype)])
     spread["leaf"] = np.nan
     spread["threshold"][own - 1] = thresholds
     spread["way"][own - 1] = ways
-    spread["leaf"][own - 1] = np.where(is_leaf, nodes.thresholds, np.float32(np.nan))
+    spread["leaf"][own - 1] = np.where(is_leaf, nodes.values, np.nan)
     members = ["threshold", "way"]
     structs = pa.StructArray.from_arrays([pa.array(spread[member].copy()) for member in members], members)
     return pa.table(
@@ -68,7 +69,7 @@ def _place_bits(nodes: TreeNodes) -> int:
     return (len(nodes.slots) + 1).bit_length()
 
 
-def filled_slots(model: TreesModel, places: np.ndarray, out: str, scope: Scope) -> str:
+def filled_slots(model: TreeModel, places: np.ndarray, out: str, scope: Scope) -> str:
     """A SELECT of the matrix columns at these places as the list `out`, FLOAT[]: for a missing value +inf in the first
     copy of the columns and -inf in the second; +inf at the end.
     """
@@ -87,7 +88,7 @@ def filled_slots(model: TreesModel, places: np.ndarray, out: str, scope: Scope) 
     """
 
 
-def _margin(model: TreesModel, nodes: TreeNodes, scope: Scope) -> str:
+def _margin(model: TreeModel, nodes: TreeNodes, scope: Scope) -> str:
     rows, trees, node, total, leaf = map(scope.own, ("rows", "trees", "node", "total", "leaf"))
     slots = scope.working("slots")
     bits = _place_bits(nodes)
@@ -97,13 +98,26 @@ def _margin(model: TreesModel, nodes: TreeNodes, scope: Scope) -> str:
     for _ in range(nodes.depth - 1):
         walk = f"list_transform({walk}, lambda {node}: {trees}.nodes[{child}])"
     leaves = f"list_transform({walk}, lambda {node}: {trees}.leaves[{child}])"
-    start = _float_literal(nodes.base_margin)
-    # Leaves are summed as FLOAT in the order of the trees, as XGBoost does it.
-    margin = f"list_reduce({leaves}, lambda {total}, {leaf}: ({total} + {leaf})::FLOAT, {start})"
+    # Leaves are summed in the order of the trees and in their own type, as the model does it.
+    kind, start = ("FLOAT", _float_literal(nodes.start)) if nodes.is_float32 else ("DOUBLE", double(float(nodes.start)))
+    total_of = f"list_reduce({leaves}, lambda {total}, {leaf}: ({total} + {leaf})::{kind}, {start})"
     return f"""
-        select {scope.listed(rows, f"{margin} as {scope.out}")}
+        select {scope.listed(rows, f"{_pooled(nodes.pooling, total_of)}::FLOAT as {scope.out}")}
         from ({filled_slots(model, nodes.columns, slots, scope)}) as {rows}, {scope.table("trees")} as {trees}
     """
+
+
+def _pooled(pooling: Pooling, total: str) -> str:
+    """The margin of a sum of leaves, see `Pooling`; the sum itself where nothing becomes of it."""
+    if pooling == Pooling():
+        return total
+    mean = f"({total} / {double(float(pooling.divisor))})"
+    return mean if pooling.least is None else log_odds_sql(mean, pooling.least)
+
+
+def log_odds_sql(probability: str, least: float) -> str:
+    """Of a probability, SQL, held `least` away from 0 and from 1, as DOUBLE."""
+    return f"(-ln(1 / least(greatest({probability}, {double(least)}), {double(1 - least)}) - 1))"
 
 
 def _value(column_sql: str, column: MatrixColumn) -> str:
@@ -116,5 +130,5 @@ def _value(column_sql: str, column: MatrixColumn) -> str:
     return f"case when isfinite({column_sql}) then {column_sql} end"
 
 
-def _float_literal(value: np.float32) -> str:
+def _float_literal(value: np.floating) -> str:
     return f"'{np.format_float_scientific(value, unique=True, trim='-')}'::FLOAT"

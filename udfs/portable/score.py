@@ -14,7 +14,7 @@ from models_ml.links import IDENTITY, MOST_LOG, Link
 from models_ml.network import NetworkModel
 from models_ml.score_map import score_map_of, unmapped
 from models_ml.trainer import FittedModel
-from models_ml.trees import TreesModel
+from models_ml.tree_model import TreeModel
 from udfs.portable import logistic, network, trees
 from udfs.portable.dialects import Dialect
 from udfs.portable.formula import Formula, Step, clipped, times, total, whole
@@ -44,7 +44,7 @@ def _linked(margin: Formula, is_identity: bool, dialect: Dialect) -> Formula:
 
 def margin_of(model: FittedModel, dialect: Dialect, prefix: str = "") -> Formula:
     """The log-odds of a model without calibration; raises ArtifactError where plain SQL cannot say them."""
-    if isinstance(model, TreesModel):
+    if isinstance(model, TreeModel):
         return trees.formula(model, dialect, prefix)
     if isinstance(model, LogisticModel):
         return logistic.formula(model, dialect, prefix)
@@ -60,7 +60,7 @@ def margin_of(model: FittedModel, dialect: Dialect, prefix: str = "") -> Formula
         )
     family = model.family if isinstance(model, NetworkModel) else type(model).__name__
     raise ArtifactError(
-        f"'{family}' cannot be said as a plain SELECT: xgboost, logistic, mlp and ensembles of them can; publish the "
+        f"'{family}' cannot be said as a plain SELECT: trees, logistic, mlp and ensembles of them can; publish the "
         "table of scores, pred__<name>, to the other engine instead"
     )
 
