@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import duckdb
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ibis_features import ConfigError, Examples, FeatureSchema
 from ibis_features.examples import LABEL
@@ -20,6 +22,7 @@ from models_ml.baselines import (
 )
 from models_ml.bootstrap import Metric, with_difference, with_intervals
 from models_ml.calibration import calibration_of
+from models_ml.class_metrics import share_scores
 from models_ml.curves import (
     Row,
     Slice,
@@ -42,7 +45,7 @@ from models_ml.thresholds import Cost, choose_threshold, parse_threshold
 from models_ml.trainer import FittedModel
 
 JUDGED = ("validate", "test")
-BASELINES = ("base_rate", "mean", "recency", "rfm", "last_value", "popularity")
+BASELINES = ("base_rate", "class_shares", "mean", "recency", "rfm", "last_value", "popularity")
 """What a version has to beat before it serves. `truth` is no baseline: it is the most that can be known."""
 RFM = ("recency_days", "purchase_count_90d", "purchase_value_90d")
 """Recency, frequency and money, where `rfm` names no columns of its own."""
@@ -137,7 +140,7 @@ def judge_part(
     Without thresholds each is chosen on these very rows, as on those of validation.
     """
     labels, scores = scored(fitted, part)
-    train_labels = train.column(spec.label).to_numpy(zero_copy_only=False)
+    train_labels = train.column(train.schema.label).to_numpy(zero_copy_only=False)
     scored_by = {"model": scores}
     if calibration_of(fitted):
         scored_by["uncalibrated"] = scored(unmapped(fitted), part)[1]
@@ -173,6 +176,7 @@ def _drawn(
     if not spec.of_kind.has_threshold:
         drawn_labels, drawn_scores = spec.of_kind.drawn(labels, scores)
         curves_of = score_curve if spec.of_kind.has_items else number_curves
+        curves_of = curves if spec.of_kind.is_probability else curves_of
         return {
             "deciles": deciles(drawn_labels, drawn_scores),
             "curves": curves_of(drawn_labels, drawn_scores),
@@ -280,6 +284,8 @@ def _baseline_scores(
 ) -> dict[str, np.ndarray]:
     """What each baseline says of the rows of `part`, float32 [rows]; a baseline without its columns is left out."""
     kind = spec.of_kind
+    if kind.has_classes:
+        return {kind.constant: _class_shares(train, train_labels, part)}
     of_one, of_some = (
         (single_feature_scores, regression_scores)
         if isinstance(kind, Binary)
@@ -298,6 +304,14 @@ def _baseline_scores(
         then_items, now_items = (_texts(rows, item) for rows in (train, part))
         scored_by["popularity"] = popularity_scores(then_items, train_labels, now_items)
     return scored_by
+
+
+def _class_shares(train: Examples, train_labels: np.ndarray, part: Examples) -> np.ndarray:
+    """The share of the training lists with the class of each row of `part`, float32 [rows]."""
+    then, now = (pa.array(_texts(rows, rows.schema.item or "")) for rows in (train, part))
+    known = pc.unique(pa.concat_arrays([then, now]))
+    codes, asked = (pc.index_in(rows, known).to_numpy() for rows in (then, now))
+    return share_scores(codes, train_labels, asked)
 
 
 def _columns(examples: Examples, names: Sequence[str]) -> np.ndarray:

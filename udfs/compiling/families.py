@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from models_ml.class_trees import ClassesModel
 from models_ml.ensemble import EnsembleModel
 from models_ml.interactions import CrossedModel
 from models_ml.linear import LogisticModel
 from models_ml.network import NetworkModel
 from models_ml.trainer import FittedModel
 from models_ml.trees import TreesModel
+from udfs.compiling.classes import compile_classes
 from udfs.compiling.ensembles import compile_ensemble
 from udfs.compiling.interactions import compile_crossed
 from udfs.compiling.logistic import compile_logistic
@@ -57,5 +59,6 @@ FAMILIES: Mapping[type, Callable[[Any], Compiled]] = {
     NetworkModel: _compile_network,
     EnsembleModel: _compile_ensemble,
     CrossedModel: _compile_crossed,
+    ClassesModel: compile_classes,
 }
 """The function that compiles each kind of fitted model."""

@@ -8,7 +8,7 @@ value is missing, for nodes that then go right, the other -inf, for nodes that t
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,10 +54,15 @@ class TreeNodes:
 
 def lay_out(model: TreesModel) -> TreeNodes:
     """The nodes of all trees of a model; raises ArtifactError where they are not of the kind that is known here."""
-    nodes = _in_levels(_read_trees(model))
+    nodes = lay_together([model])
     probes = probes_of(model, nodes)
     leaves = _leaves(nodes, matrix(probes, model.columns))
     return replace(nodes, base_margin=_base_margin(model, leaves, model.margin(probes)))
+
+
+def lay_together(models: Sequence[TreesModel]) -> TreeNodes:
+    """The nodes of all trees of models of the same columns, one model after another, without a base margin."""
+    return _in_levels([tree for model in models for tree in _read_trees(model)])
 
 
 def probes_of(model: TreesModel, nodes: TreeNodes) -> pa.RecordBatch:

@@ -22,14 +22,14 @@ def compile_trees(model: TreesModel) -> Compiled:
     """Raises ArtifactError where the trees are not of the kind that is known here."""
     nodes = lay_out(model)
     return Compiled(
-        tables={"trees": _table(nodes)},
+        tables={"trees": nodes_table(nodes)},
         margin=partial(_margin, model, nodes),
         probes=probes_of(model, nodes),
         tolerance=0.0,
     )
 
 
-def _table(nodes: TreeNodes) -> pa.Table:
+def nodes_table(nodes: TreeNodes) -> pa.Table:
     """One row of lists: `nodes`, the first of them as `roots`, and `leaves` with the value of each node that is one.
 
     A node is STRUCT(threshold FLOAT, way), where `way` has the place of its right child in its low bits and its slot
@@ -88,22 +88,31 @@ def filled_slots(model: TreesModel, places: np.ndarray, out: str, scope: Scope) 
 
 
 def _margin(model: TreesModel, nodes: TreeNodes, scope: Scope) -> str:
-    rows, trees, node, total, leaf = map(scope.own, ("rows", "trees", "node", "total", "leaf"))
+    rows, trees = map(scope.own, ("rows", "trees"))
     slots = scope.working("slots")
-    bits = _place_bits(nodes)
-    is_below = f"signbit({rows}.{slots}[{node}.way >> {bits}] - {node}.threshold)"
-    child = f"xor({node}.way & {2**bits - 1}, {is_below}::INTEGER)"
-    walk = f"{trees}.roots"
-    for _ in range(nodes.depth - 1):
-        walk = f"list_transform({walk}, lambda {node}: {trees}.nodes[{child}])"
-    leaves = f"list_transform({walk}, lambda {node}: {trees}.leaves[{child}])"
-    start = _float_literal(nodes.base_margin)
-    # Leaves are summed as FLOAT in the order of the trees, as XGBoost does it.
-    margin = f"list_reduce({leaves}, lambda {total}, {leaf}: ({total} + {leaf})::FLOAT, {start})"
+    margin = leaf_sum(leaves_sql(nodes, f"{rows}.{slots}", trees, scope), nodes.base_margin, scope)
     return f"""
         select {scope.listed(rows, f"{margin} as {scope.out}")}
         from ({filled_slots(model, nodes.columns, slots, scope)}) as {rows}, {scope.table("trees")} as {trees}
     """
+
+
+def leaves_sql(nodes: TreeNodes, slots: str, trees: str, scope: Scope) -> str:
+    """The leaves that a row comes to, FLOAT[] in the order of the trees; `trees` is the alias of `nodes_table`."""
+    node = scope.own("node")
+    bits = _place_bits(nodes)
+    is_below = f"signbit({slots}[{node}.way >> {bits}] - {node}.threshold)"
+    child = f"xor({node}.way & {2**bits - 1}, {is_below}::INTEGER)"
+    walk = f"{trees}.roots"
+    for _ in range(nodes.depth - 1):
+        walk = f"list_transform({walk}, lambda {node}: {trees}.nodes[{child}])"
+    return f"list_transform({walk}, lambda {node}: {trees}.leaves[{child}])"
+
+
+def leaf_sum(leaves: str, start: np.float32, scope: Scope) -> str:
+    """The sum from `start` on as FLOAT, in the order of the list, as XGBoost does it."""
+    total, leaf = map(scope.own, ("total", "leaf"))
+    return f"list_reduce({leaves}, lambda {total}, {leaf}: ({total} + {leaf})::FLOAT, {_float_literal(start)})"
 
 
 def _value(column_sql: str, column: MatrixColumn) -> str:
