@@ -167,7 +167,7 @@ def labelled_snapshots(examples: Examples, *, horizon_days: int) -> list[datetim
     if not rows:
         span = table.aggregate(first=as_of.min(), newest=as_of.max()).to_pyarrow().to_pylist()[0]
         raise ExamplesError(
-            f"every label '{schema.label}' is NULL: no window of {horizon_days} days after a snapshot "
+            f"every label '{schema.label_in_select}' is NULL: no window of {horizon_days} days after a snapshot "
             f"({span['first']:%Y-%m-%d} to {span['newest']:%Y-%m-%d}) lies within the data; "
             "shorten horizon_days, start the snapshots earlier, or bring a longer log"
         )

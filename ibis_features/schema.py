@@ -71,6 +71,11 @@ class FeatureSchema:
         return self.item in self.names
 
     @property
+    def label_in_select(self) -> str:
+        """What the SELECT calls the label."""
+        return self.item if self.item is not None and self.has_classes else self.label
+
+    @property
     def sequences(self) -> list[Feature]:
         return [feature for feature in self.features if feature.is_sequence]
 

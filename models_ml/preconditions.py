@@ -82,8 +82,8 @@ def check_stopping(validate: Examples, rows: int) -> None:
     """Raises ExamplesError where early stopping has no labelled rows to go by."""
     if not rows:
         raise ExamplesError(
-            f"no labelled validation row (label '{validate.schema.label}'); training stops early by these rows: "
-            "bring a longer log, or start the snapshots earlier"
+            f"no labelled validation row (label '{validate.schema.label_in_select}'); training stops early by these "
+            "rows: bring a longer log, or start the snapshots earlier"
         )
 
 

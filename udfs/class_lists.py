@@ -34,10 +34,10 @@ def as_lists(rows: str, item: str, classes: Sequence[str]) -> str:
     """A SELECT in brackets of each of these rows once for every class, one after another.
 
     The column `item`, the label of the rows, holds the class, and `label_of(item)` whether it is the label; NULL where
-    that is not known.
+    that is not known. Without classes each row stands there once, and names none.
     """
     name, label = identifier(item), identifier(label_of(item))
-    listed = ", ".join(map(literal, classes))
+    listed = ", ".join(map(literal, classes)) or "null"
     # Unnested, and not joined with them: a join gives all rows of one class after those of another.
     return (
         f"(select * replace ({label} = {name} as {label}) from ("

@@ -29,11 +29,10 @@ class Request:
     """What the materialization asks for. Relations and the database are quoted SQL names.
 
     `select` is a view of the SELECT. Its rows are written into `building`, which becomes `rows`, of most kinds
-    `examples`, when all has gone well; where they are those of `rows` already, `building` is `rows`.
-    `train` and `promote` are the run's own
-    words, over the prediction's `retrain` and `promote`. `unversioned` names columns that show an attribute as it is
-    today. `contract` holds the types that the target promises, by column; none where it promises nothing. `is_plan`
-    asks what a build would do, `folds` for a cross-validation of so many.
+    `examples`, when all has gone well; where they are those of `rows` already, `building` is `rows`. `train` and
+    `promote` are the run's own words, over the prediction's `retrain` and `promote`. `unversioned` names columns that
+    show an attribute as it is today. `contract` holds the types that the target promises, by column; none where it
+    promises nothing. `is_plan` asks what a build would do, `folds` for a cross-validation of so many.
     """
 
     name: str

@@ -90,10 +90,11 @@ def score_rows(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedM
     entity, as_of = identifier(scoring.entity), identifier(scoring.as_of)
     item = identifier(scoring.item) if scoring.item else "null::varchar"
     listed = f", null::{REASONS} as reasons" if scoring.reasons else ""
+    rows_read = scored_rows(scoring.examples, fitted)
     con.execute(
         f"create or replace temp table {SCORED} as "
         f"select {entity} as entity_id, {item} as item_id, null::float as score, null::float as raw_score, "
-        f"{as_of} as as_of{listed} from {scoring.examples} limit 0"
+        f"{as_of} as as_of{listed} from {rows_read} limit 0"
     )
     answers, score, raw_score = _scores(fitted)
     insert = f"""
@@ -109,7 +110,7 @@ def score_rows(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedM
     condition = f"examples.{as_of} = timestamp '{scoring.newest}'"
     told = _told(con, scoring, fitted, answers)
     keys = [scoring.entity, *([scoring.item] if scoring.item else [])]
-    for rows in answered(con, scored_rows(scoring.examples, fitted), condition, keys, fitted.schema, told):
+    for rows in answered(con, rows_read, condition, keys, fitted.schema, told):
         with registered(con, rows) as batch:
             con.execute(f"{insert} from {batch}")
     return row_count(con, SCORED)

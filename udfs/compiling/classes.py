@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import accumulate
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +11,7 @@ from models_ml.calibration import LEAST_LOG_ODDS
 from models_ml.class_trees import ClassesModel
 from udfs.compiling.calibration import double
 from udfs.compiling.scope import Compiled, Scope
-from udfs.compiling.tree_nodes import TreeNodes, lay_out, lay_together, probes_of
+from udfs.compiling.tree_nodes import TreeNodes, lay_together, places_of, probes_of
 from udfs.compiling.trees import filled_slots, leaf_sum, leaves_sql, nodes_table
 from udfs.quoting import literal
 
@@ -22,14 +21,14 @@ def compile_classes(model: ClassesModel) -> Compiled:
     nodes = lay_together(model.members)
     return Compiled(
         tables={"trees": nodes_table(nodes)},
-        margin=partial(_score, model, nodes, [lay_out(member) for member in model.members]),
+        margin=partial(_score, model, nodes, places_of(model.members)),
         probes=_probes(model, nodes),
         tolerance=0.0,
         is_score=True,
     )
 
 
-def _score(model: ClassesModel, nodes: TreeNodes, by_class: Sequence[TreeNodes], scope: Scope) -> str:
+def _score(model: ClassesModel, nodes: TreeNodes, by_class: Sequence[tuple[range, np.float32]], scope: Scope) -> str:
     """A SELECT of the probability of the row's class: 0 of one that is not known, NULL where it is NULL.
 
     A step at a time, so that each is computed once.
@@ -38,10 +37,8 @@ def _score(model: ClassesModel, nodes: TreeNodes, by_class: Sequence[TreeNodes],
     step = replace(scope, kept=tuple(dict.fromkeys([*scope.kept, asked])))
     rows, trees, one, total = map(scope.own, ("rows", "trees", "one", "total"))
     slots, leaves, margins, most, sizes = map(scope.working, ("slots", "leaves", "margins", "most", "sizes"))
-    ends = accumulate((of_one.trees for of_one in by_class), initial=0)
     sums = [
-        leaf_sum(f"{rows}.{leaves}[{start + 1}:{start + of_one.trees}]", of_one.base_margin, scope)
-        for start, of_one in zip(ends, by_class, strict=False)
+        leaf_sum(f"{rows}.{leaves}[{own.start + 1}:{own.stop}]", base_margin, scope) for own, base_margin in by_class
     ]
     below = f"greatest({one}::DOUBLE - {rows}.{most}, {double(LEAST_LOG_ODDS)})"
     classes = ", ".join(map(literal, model.classes))

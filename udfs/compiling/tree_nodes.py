@@ -65,6 +65,15 @@ def lay_together(models: Sequence[TreesModel]) -> TreeNodes:
     return _in_levels([tree for model in models for tree in _read_trees(model)])
 
 
+def places_of(models: Sequence[TreesModel]) -> list[tuple[range, np.float32]]:
+    """Which of the trees that are laid together are those of each model, and its base margin."""
+    found, start = [], 0
+    for own in map(lay_out, models):
+        found.append((range(start, start + own.trees), own.base_margin))
+        start += own.trees
+    return found
+
+
 def probes_of(model: TreesModel, nodes: TreeNodes) -> pa.RecordBatch:
     """Rows that find faults: values on a threshold and next to it, missing ones, infinities, unknown categories."""
     rng = np.random.default_rng(0)

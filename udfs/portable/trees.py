@@ -6,6 +6,7 @@ to the neighbour whose last bit is 0.
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from sqlglot import exp
@@ -20,20 +21,34 @@ from udfs.portable.formula import Formula, Step, code, feature_of, number, total
 def formula(model: TreesModel, dialect: Dialect, prefix: str) -> Formula:
     """The margin as the model sums it up: in float32 and tree order where the engine has float32, else in doubles."""
     nodes = lay_out(model)
+    margin = f"{prefix}margin"
+    first = inputs(model, nodes, dialect, prefix)
+    return Formula((first, *margin_steps(model, nodes, range(nodes.trees), margin, dialect, prefix)), margin)
+
+
+def inputs(model: TreesModel, nodes: TreeNodes, dialect: Dialect, prefix: str) -> Step:
+    """What the nodes read, as columns over those of the source."""
     columns = [model.columns[place] for place in nodes.columns]
-    inputs = {f"{prefix}x_{place}": _input(model, column, dialect) for place, column in enumerate(columns)}
-    steps: list[Step] = [inputs or {f"{prefix}x_0": exp.cast(exp.Null(), "double")}]
+    step = {f"{prefix}x_{place}": _input(model, column, dialect) for place, column in enumerate(columns)}
+    return step or {f"{prefix}x_0": exp.cast(exp.Null(), "double")}
+
+
+def margin_steps(
+    model: TreesModel, nodes: TreeNodes, some: range, margin: str, dialect: Dialect, prefix: str
+) -> Iterator[Step]:
+    """From the columns of `inputs` to the sum of some of the trees, the column `margin` of the last step."""
+    columns = [model.columns[place] for place in nodes.columns]
     start = _leaf_type(dialect.number(nodes.base_margin), dialect)
     leaves: list[exp.Expression] = []
-    for first in range(0, nodes.trees, dialect.trees_per_step):
-        trees = {f"{prefix}tree_{tree}": tree for tree in range(nodes.trees)[first : first + dialect.trees_per_step]}
+    for first in some[:: dialect.trees_per_step]:
+        trees = {f"{prefix}tree_{tree}": tree for tree in some[first - some.start :][: dialect.trees_per_step]}
         step = {name: _leaf_type(_tree(nodes, columns, tree, dialect, prefix), dialect) for name, tree in trees.items()}
         if leaves:
             step[f"{prefix}sum_{first}"] = total([start, *leaves])
             start = exp.column(f"{prefix}sum_{first}")
         leaves = [exp.column(name) for name in trees]
-        steps.append(step)
-    return Formula(tuple(steps), "").then({f"{prefix}margin": exp.cast(exp.paren(total([start, *leaves])), "double")})
+        yield step
+    yield {margin: exp.cast(exp.paren(total([start, *leaves])), "double")}
 
 
 def split_value(threshold: np.float32) -> float:
