@@ -178,6 +178,7 @@ def baseline_words(config: Mapping[str, Any]) -> dict[str, str]:
     """What people call each baseline."""
     return {
         "base_rate": "base rate",
+        "class_shares": "the shares of the classes",
         "mean": "mean",
         "recency": f"{config.get('recency', 'recency')} alone",
         "rfm": "recency, frequency and money",
