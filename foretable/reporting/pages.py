@@ -251,7 +251,8 @@ def _pictures(facts: Facts) -> list[Picture]:
     event_rate = sum(row["y"] * row["row_count"] for row in test) / max(1, sum(row["row_count"] for row in test))
     found = []
     if any(curve("roc")):
-        caption = "How many true labels are found for how many false ones; the area below is the AUC."
+        of_what = "AUC over all classes at once" if facts.schema.has_classes else "AUC"
+        caption = f"How many true labels are found for how many false ones; the area below is the {of_what}."
         found.append(("ROC", charts.roc(*curve("roc")), caption))
     if any(curve("precision_recall")):
         caption = "How many of the rows from the top down are true when so many of the true labels are found."
