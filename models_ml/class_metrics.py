@@ -64,15 +64,6 @@ def class_measures(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, i
     return measures
 
 
-def share_scores(codes: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """The share of the training lists that have the class that each row asks for, float32 [asked].
-
-    codes, labels: of the training rows, [rows]: which class, and whether it is the list's own.
-    """
-    counts = np.bincount(codes, labels, int(max(codes.max(initial=-1), asked.max(initial=-1))) + 1)
-    return (counts[asked] / counts.sum()).astype(np.float32)
-
-
 @dataclass(frozen=True)
 class _Lists:
     """scores: [lists, classes]. truth: the own class of each list, [lists]; -1 where none of its rows is true.

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import duckdb
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from ibis_features import ConfigError, Examples, FeatureSchema
 from ibis_features.examples import LABEL
@@ -17,12 +15,13 @@ from models_ml.baselines import (
     popularity_scores,
     regression_numbers,
     regression_scores,
+    share_scores,
     single_feature_numbers,
     single_feature_scores,
 )
 from models_ml.bootstrap import Metric, with_difference, with_intervals
 from models_ml.calibration import calibration_of
-from models_ml.class_metrics import share_scores
+from models_ml.class_rows import true_rows
 from models_ml.curves import (
     Row,
     Slice,
@@ -285,7 +284,7 @@ def _baseline_scores(
     """What each baseline says of the rows of `part`, float32 [rows]; a baseline without its columns is left out."""
     kind = spec.of_kind
     if kind.has_classes:
-        return {kind.constant: _class_shares(train, train_labels, part)}
+        return {kind.constant: _class_shares(train, part)}
     of_one, of_some = (
         (single_feature_scores, regression_scores)
         if isinstance(kind, Binary)
@@ -306,12 +305,13 @@ def _baseline_scores(
     return scored_by
 
 
-def _class_shares(train: Examples, train_labels: np.ndarray, part: Examples) -> np.ndarray:
-    """The share of the training lists with the class of each row of `part`, float32 [rows]."""
-    then, now = (pa.array(_texts(rows, rows.schema.item or "")) for rows in (train, part))
-    known = pc.unique(pa.concat_arrays([then, now]))
-    codes, asked = (pc.index_in(rows, known).to_numpy() for rows in (then, now))
-    return share_scores(codes, train_labels, asked)
+def _class_shares(train: Examples, part: Examples) -> np.ndarray:
+    """The share of the training lists that have the class of each row of `part`, float32 [rows]."""
+    own, asked = (
+        rows.table.order_by(rows.schema.keys).select(name=rows.schema.item).to_pyarrow()["name"]
+        for rows in (true_rows(train), part)
+    )
+    return share_scores(own, asked)
 
 
 def _columns(examples: Examples, names: Sequence[str]) -> np.ndarray:

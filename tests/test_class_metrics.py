@@ -3,12 +3,14 @@
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibis_features import ExamplesError
-from models_ml.class_metrics import class_measures, share_scores
+from models_ml.baselines import share_scores
+from models_ml.class_metrics import class_measures
 
 CLASSES = 4
 # A list is its weight, its own class, -1 being none of those that are scored, and sizes that become probabilities.
@@ -89,8 +91,8 @@ def test_a_class_without_a_row_in_a_list_has_no_probability_there() -> None:
 
 
 def test_shares_are_those_of_the_training_lists() -> None:
-    codes, labels = np.array([0, 1, 0, 1, 0, 1]), np.array([1, 0, 1, 0, 0, 1])
-    np.testing.assert_allclose(share_scores(codes, labels, np.array([1, 2, 0])), [1 / 3, 0, 2 / 3], rtol=1e-6)
+    own, asked = pa.chunked_array([["a", "b"], ["a"]]), pa.chunked_array([["b", "new"], ["a"]])
+    np.testing.assert_allclose(share_scores(own, asked), [1 / 3, 0, 2 / 3], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
