@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 PREDICTIONS = "config.materialized:prediction"
 """All predictions, in dbt's words."""
-BASELINES = ("base_rate", "mean", "recency", "rfm", "last_value", "popularity", "truth")
+BASELINES = ("base_rate", "class_shares", "mean", "recency", "rfm", "last_value", "popularity", "truth")
 DESCRIBED = (
     *("prediction", "version", "model", "kind", "entity", "label", "horizon_days", "trained_at"),
     *("train_rows", "validate_rows", "test_rows", "train_seconds"),
 )
 """What a list tells of a version besides how good it is."""
-OTHERS = ("pr_auc", "log_loss", "rmse", "mae", "mrr", "hr_at_10")
+OTHERS = ("pr_auc", "log_loss", "top_3_accuracy", "rmse", "mae", "mrr", "hr_at_10")
 """Metrics that stand beside the deciding one."""
 REALISED = (
     *("roc_auc", "log_loss", "expected_calibration_error", "r2", "normalised_gini", "rmse", "mae", "concordance"),
-    *("ndcg_at_10", "mrr", "hr_at_10"),
+    *("ndcg_at_10", "mrr", "hr_at_10", "macro_roc_auc", "accuracy", "top_3_accuracy"),
 )
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SLOWEST = 10
 OTHER_WORDS = {
-    **{"pr_auc": "PR-AUC", "log_loss": "log-loss", "rmse": "RMSE", "mae": "MAE"},
+    **{"pr_auc": "PR-AUC", "log_loss": "log-loss", "top_3_accuracy": "top-3 accuracy", "rmse": "RMSE", "mae": "MAE"},
     **{"mrr": "MRR", "hr_at_10": "HR@10"},
 }
 TELLING_FEATURES = ("purchase_count_30d", "cart_count_7d", "view_count_7d", "recency_days")

@@ -12,6 +12,7 @@ from ibis_features.errors import (
 )
 from ibis_features.examples import (
     Examples,
+    check_classes,
     check_grades,
     check_keys,
     check_labels,
@@ -46,6 +47,7 @@ __all__ = [
     "Split",
     "TrainingError",
     "Vocabulary",
+    "check_classes",
     "check_grades",
     "check_keys",
     "check_labels",

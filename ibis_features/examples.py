@@ -134,6 +134,16 @@ def check_numbers(examples: Examples, *, least: float | None = None) -> None:
         raise ExamplesError(f"{odd} rows have a label '{schema.label}' that is neither {allowed} nor NULL")
 
 
+def check_classes(examples: Examples) -> None:
+    """Raises ExamplesError where the label is neither text nor a truth value nor a whole number."""
+    schema, kind = examples.schema, examples.table[examples.schema.label].type()
+    if not (kind.is_string() or kind.is_boolean() or kind.is_integer() or kind.is_uuid()):
+        raise ExamplesError(
+            f"the label '{schema.label}' is {kind}; a class is text, a whole number or a truth value: cast it to "
+            "VARCHAR, amounts in a few ranges"
+        )
+
+
 def check_grades(examples: Examples) -> None:
     """Raises ExamplesError where a label is neither NULL nor a whole number from 0 to MOST_RELEVANT."""
     check_numbers(examples, least=0.0)
@@ -157,7 +167,7 @@ def labelled_snapshots(examples: Examples, *, horizon_days: int) -> list[datetim
     if not rows:
         span = table.aggregate(first=as_of.min(), newest=as_of.max()).to_pyarrow().to_pylist()[0]
         raise ExamplesError(
-            f"every label '{schema.label}' is NULL: no window of {horizon_days} days after a snapshot "
+            f"every label '{schema.label_in_select}' is NULL: no window of {horizon_days} days after a snapshot "
             f"({span['first']:%Y-%m-%d} to {span['newest']:%Y-%m-%d}) lies within the data; "
             "shorten horizon_days, start the snapshots earlier, or bring a longer log"
         )

@@ -43,6 +43,7 @@ class FeatureSchema:
     """The columns of a prediction: its keys, one label, and the features in the SELECT's order.
 
     item: the third key of a prediction that puts items in order, one row an entity, item and as_of; None in others.
+    Where the items are the classes of a label, it is a feature, too: that of which class a score is asked.
     """
 
     entity: str
@@ -63,6 +64,16 @@ class FeatureSchema:
     @property
     def static(self) -> list[Feature]:
         return [feature for feature in self.features if not feature.is_sequence]
+
+    @property
+    def has_classes(self) -> bool:
+        """Are the items the classes of a label?"""
+        return self.item in self.names
+
+    @property
+    def label_in_select(self) -> str:
+        """What the SELECT calls the label."""
+        return self.item if self.item is not None and self.has_classes else self.label
 
     @property
     def sequences(self) -> list[Feature]:

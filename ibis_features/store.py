@@ -207,6 +207,6 @@ _SCHEMA = """
     where active.prediction = ?
 """
 _EXAMPLES = """
-    select schema_name from duckdb_tables()
-    where database_name = current_database() and table_name = ? order by schema_name = 'main' desc, schema_name
+    select table_schema from information_schema.tables
+    where table_catalog = current_database() and table_name = ? order by table_schema = 'main' desc, table_schema
 """

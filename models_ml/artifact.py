@@ -16,6 +16,8 @@ from typing import Any
 from ibis_features import ArtifactError, FeatureSchema
 from models_ml.calibration import PART as CALIBRATION
 from models_ml.calibration import with_calibration
+from models_ml.class_trees import PART as CLASSES
+from models_ml.class_trees import with_classes
 from models_ml.ensemble import load_ensemble
 from models_ml.interactions import PART as INTERACTIONS
 from models_ml.interactions import crossed, read_interactions, widened
@@ -100,10 +102,12 @@ def unpack(blob: bytes, *, expected_sha256: str | None = None) -> FittedModel:
     for name, content in parts.items():
         if sha256(content) != manifest.parts[name]:
             raise ArtifactError(f"the artifact's part {name} is not what was written; {REMEDY}")
-    calibration, link = parts.pop(CALIBRATION, None), parts.pop(LINK, None)
+    calibration, link, classes = (parts.pop(name, None) for name in (CALIBRATION, LINK, CLASSES))
     pairs = read_interactions(parts.pop(INTERACTIONS), manifest.schema) if INTERACTIONS in parts else ()
     schema, members = widened(manifest.schema, pairs), families(manifest.model)
     model = load_ensemble(members, parts, schema) if len(members) > 1 else trainer(members[0]).load(parts, schema)
+    if classes is not None:
+        model = with_classes(model, classes)
     fitted = crossed(model, pairs, manifest.schema)
     if link is not None:
         return with_link(fitted, link)

@@ -36,6 +36,14 @@ def popularity_scores(
     return np.append(means, mean)[places].astype(np.float32)
 
 
+def share_scores(train_classes: pa.ChunkedArray, classes: pa.ChunkedArray) -> np.ndarray:
+    """The share of the training rows that have each of `classes`, float32 [classes]; 0 where none has it."""
+    counted = pc.value_counts(train_classes)
+    shares = counted.field("counts").to_numpy() / len(train_classes)
+    places = pc.fill_null(pc.index_in(classes, counted.field("values")), len(shares)).to_numpy()
+    return np.append(shares, 0.0)[places].astype(np.float32)
+
+
 def single_feature_scores(train_column: np.ndarray, train_labels: np.ndarray, column: np.ndarray) -> np.ndarray:
     """What one feature alone predicts: a logistic curve over its rank among the training rows, float32 [rows].
 

@@ -9,6 +9,7 @@ import duckdb
 
 from ibis_features import ConfigError, Examples, Split, labelled_snapshots, rolling_splits
 from models_ml.bootstrap import Metric
+from models_ml.class_rows import example_count
 from models_ml.fitting import fit_spec
 from models_ml.judging import judge_part
 from models_ml.leaks import refuse_leaks
@@ -67,7 +68,7 @@ def cross_validate(
         train = parts["train"]
         thresholds = judge_part(con, fitted, spec, train, parts["validate"], truth=truth).thresholds
         judged = judge_part(con, fitted, spec, train, parts[PART], thresholds=thresholds, truth=truth)
-        yield Fold(number, len(splits), spec.model, split, parts["train"].rows(), judged.metrics)
+        yield Fold(number, len(splits), spec.model, split, example_count(parts["train"]), judged.metrics)
 
 
 def check_folds(folds: object) -> int:

@@ -5,14 +5,18 @@ from typing import Any
 
 from ibis_features import Examples
 from models_ml.calibration import calibrated
+from models_ml.class_rows import known_classes
+from models_ml.class_trees import ClassesModel
 from models_ml.ensemble import fit_ensemble
 from models_ml.interaction_search import named_interactions
 from models_ml.interactions import crossed, interactions_of, uncrossed, with_interactions
+from models_ml.kinds import Binary
 from models_ml.links import linked
 from models_ml.preconditions import prior_shift
 from models_ml.spec import PredictionSpec
 from models_ml.splitting import undersampled
 from models_ml.trainer import FittedModel, Observe, Progress, families, fit_of, merged_params
+from models_ml.trees import TreesModel
 
 
 def fit_spec(
@@ -37,7 +41,8 @@ def fit_spec(
     train, validate = (with_interactions(part, pairs) for part in (train, validate))
     sampled, stopping = (undersampled(part, spec.undersample, seed=spec.seed) for part in (train, validate))
     kind = spec.of_kind
-    shift = prior_shift(train, sampled, stopping, spec.class_weight) if kind.link is None else 0.0
+    is_binary = isinstance(kind, Binary)
+    shift = prior_shift(train, sampled, stopping, spec.class_weight) if is_binary else 0.0
     merged = merged_params(spec.model, (spec.params or {}) if params is None else params)
     settings: dict[str, Any] = {"seed": spec.seed, "class_weight": spec.class_weight}
 
@@ -69,6 +74,9 @@ def fit_spec(
             kind=kind,
             **settings,
         )
+    if kind.has_classes:
+        assert isinstance(fitted, TreesModel)
+        return crossed(ClassesModel(fitted, known_classes(sampled)), pairs, schema)
     if kind.link is not None:
         return linked(crossed(fitted, pairs, schema), kind.link)
     return calibrated(crossed(fitted, pairs, schema), spec.calibrate, labelled, prior_shift=shift)

@@ -37,12 +37,13 @@ def importances(fitted: FittedModel, test: Examples, kind: Kind = BINARY, *, see
     """All methods that the family and the rows allow, each with the most important feature first; none where the model
     tells no contributions.
 
-    The rows are samples of the test rows, by whole entities.
+    The rows are samples of the test rows, by whole entities. Which class a score is asked for is no feature here.
     """
     if not fitted.tells_contributions:
         return []
     by_gain = [Importance("gain", feature, share) for feature, share in fitted.importance().items()]
-    by_contribution = by_contributions(fitted, test.sample(CONTRIBUTION_ROWS))
+    found = by_contributions(fitted, test.sample(CONTRIBUTION_ROWS))
+    by_contribution = [one for one in found if one.feature != fitted.schema.item]
     top = [one.feature for one in by_contribution[:PERMUTED_FEATURES]]
     return [*by_gain, *by_contribution, *by_permutation(fitted, test.sample(PERMUTATION_ROWS), top, kind, seed=seed)]
 

@@ -15,11 +15,13 @@ from models_ml.baselines import (
     popularity_scores,
     regression_numbers,
     regression_scores,
+    share_scores,
     single_feature_numbers,
     single_feature_scores,
 )
 from models_ml.bootstrap import Metric, with_difference, with_intervals
 from models_ml.calibration import calibration_of
+from models_ml.class_rows import true_rows
 from models_ml.curves import (
     Row,
     Slice,
@@ -42,7 +44,7 @@ from models_ml.thresholds import Cost, choose_threshold, parse_threshold
 from models_ml.trainer import FittedModel
 
 JUDGED = ("validate", "test")
-BASELINES = ("base_rate", "mean", "recency", "rfm", "last_value", "popularity")
+BASELINES = ("base_rate", "class_shares", "mean", "recency", "rfm", "last_value", "popularity")
 """What a version has to beat before it serves. `truth` is no baseline: it is the most that can be known."""
 RFM = ("recency_days", "purchase_count_90d", "purchase_value_90d")
 """Recency, frequency and money, where `rfm` names no columns of its own."""
@@ -137,7 +139,7 @@ def judge_part(
     Without thresholds each is chosen on these very rows, as on those of validation.
     """
     labels, scores = scored(fitted, part)
-    train_labels = train.column(spec.label).to_numpy(zero_copy_only=False)
+    train_labels = train.column(train.schema.label).to_numpy(zero_copy_only=False)
     scored_by = {"model": scores}
     if calibration_of(fitted):
         scored_by["uncalibrated"] = scored(unmapped(fitted), part)[1]
@@ -173,6 +175,7 @@ def _drawn(
     if not spec.of_kind.has_threshold:
         drawn_labels, drawn_scores = spec.of_kind.drawn(labels, scores)
         curves_of = score_curve if spec.of_kind.has_items else number_curves
+        curves_of = curves if spec.of_kind.is_probability else curves_of
         return {
             "deciles": deciles(drawn_labels, drawn_scores),
             "curves": curves_of(drawn_labels, drawn_scores),
@@ -287,6 +290,8 @@ def _baseline_scores(
 ) -> dict[str, np.ndarray]:
     """What each baseline says of the rows of `part`, float32 [rows]; a baseline without its columns is left out."""
     kind = spec.of_kind
+    if kind.has_classes:
+        return {kind.constant: _class_shares(train, part)}
     of_one, of_some = (
         (single_feature_scores, regression_scores)
         if isinstance(kind, Binary)
@@ -305,6 +310,15 @@ def _baseline_scores(
         then_items, now_items = (_texts(rows, item) for rows in (train, part))
         scored_by["popularity"] = popularity_scores(then_items, train_labels, now_items)
     return scored_by
+
+
+def _class_shares(train: Examples, part: Examples) -> np.ndarray:
+    """The share of the training lists that have the class of each row of `part`, float32 [rows]."""
+    own, asked = (
+        rows.table.order_by(rows.schema.keys).select(name=rows.schema.item).to_pyarrow()["name"]
+        for rows in (true_rows(train), part)
+    )
+    return share_scores(own, asked)
 
 
 def _columns(examples: Examples, names: Sequence[str]) -> np.ndarray:

@@ -5,18 +5,22 @@ from dataclasses import replace
 import ibis
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from ibis_features import Examples, ExamplesError
+from ibis_features import Examples, ExamplesError, Feature
 from ibis_features.examples import LABEL
-from models_ml.association import rank_correlations
+from models_ml.association import mutual_information, rank_correlations, value_codes
 from models_ml.bootstrap import NUMBERS_AT_ONCE
+from models_ml.class_rows import true_rows, without_class
 from models_ml.evaluation import FORMULAS, roc_auc
-from models_ml.kinds import BINARY, Binary, Kind, Ranking
+from models_ml.kinds import BINARY, Binary, Kind, Multiclass, Ranking
 
 LEAK_AUC = 0.9999
 LEAK_CATEGORIES = 50
 LEAK_CORRELATION = 0.999
 LEAK_ROWS = 50_000
+LEAK_SHARE = 0.99
+LEAK_ROWS_A_VALUE = 20
 
 
 def leak_suspects(train: Examples, threshold: float = LEAK_AUC) -> list[tuple[str, float]]:
@@ -57,14 +61,42 @@ def number_suspects(train: Examples, threshold: float = LEAK_CORRELATION) -> lis
     return [(f.name, float(size)) for f, size in zip(numbers, correlations, strict=True) if size >= threshold]
 
 
+def class_suspects(train: Examples, threshold: float = LEAK_SHARE) -> list[tuple[str, float]]:
+    """Features whose values tell the class of these lists all but exactly, with the share of its entropy they tell.
+
+    Numbers count by value where they have at most LEAK_CATEGORIES, else in ten bins; categories by value. Values that
+    have few rows each would tell any class. The rows are a sample.
+    """
+    own = true_rows(train)
+    features = tuple(f for f in without_class(own.schema).static if f.role in ("number", "category"))
+    item = Feature(own.schema.item or "", "category", "VARCHAR")
+    rows = Examples(own.table, replace(own.schema, features=(*features, item))).sample(LEAK_ROWS)
+    table = pa.Table.from_batches(list(rows.batches())).combine_chunks()
+    labels = table[item.name].combine_chunks().dictionary_encode().indices.to_numpy()
+    entropy = mutual_information(labels, labels)
+    found = []
+    for feature in features:
+        column = table[feature.name].combine_chunks()
+        if len(pc.unique(column)) <= LEAK_CATEGORIES:
+            codes = column.dictionary_encode(null_encoding="encode").indices.to_numpy()
+        else:
+            codes = value_codes(column)
+        if len(codes) >= LEAK_ROWS_A_VALUE * len(np.unique(codes)):
+            found.append((feature.name, mutual_information(codes, labels) / entropy))
+    return [(name, share) for name, share in found if share >= threshold]
+
+
 def refuse_leaks(train: Examples, kind: Kind = BINARY) -> None:
     """Raises ExamplesError where a feature tells the label by itself on these labelled rows."""
     if isinstance(kind, Ranking):
         train = _relevant_or_not(train)
-    is_truth_value = isinstance(kind, Binary | Ranking)
-    suspects = leak_suspects(train) if is_truth_value else number_suspects(train)
+    if isinstance(kind, Multiclass):
+        suspects, measure = class_suspects(train), "share of what there is to know"
+    elif isinstance(kind, Binary | Ranking):
+        suspects, measure = leak_suspects(train), "AUC"
+    else:
+        suspects, measure = number_suspects(train), "rank correlation"
     if suspects:
-        measure = "AUC" if is_truth_value else "rank correlation"
         found = ", ".join(f"'{feature}' ({measure} {size:.4f})" for feature, size in suspects)
         raise ExamplesError(
             f"a feature tells the label by itself on the training rows: {found}. It most likely reads what happened "

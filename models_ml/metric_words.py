@@ -1,6 +1,12 @@
 """What people call a metric, where a table or a sentence names it."""
 
-WORDS = {"roc_auc": "AUC", "r2": "R²", "normalised_gini": "normalised Gini", "ndcg_at_10": "NDCG@10"}
+WORDS = {
+    "roc_auc": "AUC",
+    "macro_roc_auc": "macro AUC",
+    "r2": "R²",
+    "normalised_gini": "normalised Gini",
+    "ndcg_at_10": "NDCG@10",
+}
 
 
 def metric_word(metric: str) -> str:

@@ -62,7 +62,7 @@ def positive_weight(train: Examples, validate: Examples, class_weight: str | Non
             "a model needs both kinds: check how the label is computed, change the horizon, "
             "or start the snapshots earlier"
         )
-    _check_stopping(validate, sum(_label_counts(validate)))
+    check_stopping(validate, sum(_label_counts(validate)))
     return negative / positive if class_weight == "balanced" else 1.0
 
 
@@ -75,14 +75,15 @@ def check_varied(train: Examples, validate: Examples) -> None:
             f"the {found['rows']:,} training rows all have the label '{train.schema.label}' {found['least']}; a model "
             "learns from labels that differ: check how the label is computed, or start the snapshots earlier"
         )
-    _check_stopping(validate, validate.rows())
+    check_stopping(validate, validate.rows())
 
 
-def _check_stopping(validate: Examples, rows: int) -> None:
+def check_stopping(validate: Examples, rows: int) -> None:
+    """Raises ExamplesError where early stopping has no labelled rows to go by."""
     if not rows:
         raise ExamplesError(
-            f"no labelled validation row (label '{validate.schema.label}'); training stops early by these rows: "
-            "bring a longer log, or start the snapshots earlier"
+            f"no labelled validation row (label '{validate.schema.label_in_select}'); training stops early by these "
+            "rows: bring a longer log, or start the snapshots earlier"
         )
 
 

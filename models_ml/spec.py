@@ -28,20 +28,21 @@ class PredictionSpec:
     """A prediction's config.
 
     entity: column of the key. label: column to predict, NULL where not yet known. horizon_days: length of the label's
-    window. kind: what the label is: 'binary', true or false; 'regression', a number; 'value', an amount that is 0 for
-    many and never less; 'time_to_event', days until an event, horizon_days or more where it has not happened within
-    them; 'ranking', how relevant an item is. item: column of the third key, of a ranking alone: what is put in order
-    for the entity. model: the trainer, or all members of an ensemble, as in 'xgboost + mlp'; a config lists these.
-    ensemble: how the members become one. params: the trainer's own settings, in an ensemble by member. exclude: columns
-    that are not features. class_weight: 'balanced' weighs both classes alike in training. undersample: the share of the
-    entities whose false labels train. select: leave features out, one step after another. interactions: pairs of
-    features that become columns, or how many of them are to be found. tune: search the params. calibrate: how scores
-    become probabilities: 'isotonic', 'platt', or None. threshold: from which score on a row is said to be true: 'f1',
-    {'cost': {'false_positive': 1, 'false_negative': 5}}, or {'capacity': 1000} or '5%' of a snapshot. warm_start: new
-    snapshots go on from the version that serves. retrain: when to train; a mapping says when new rows alone are worth
-    it: {'every': '7 days', 'on_drift': 0.2, 'on_decay': 0.05}. promote: whether a new version serves: when_better than
-    its baselines, always, or never but by hand. seed: of all chance. validate_snapshots, test_snapshots: how many of
-    the newest labelled snapshots judge the model. holdout: the share of the entities that never train, judged apart.
+    window. kind: what the label is: 'binary', true or false; 'multiclass', one of a few classes; 'regression', a
+    number; 'value', an amount that is 0 for many and never less; 'time_to_event', days until an event, horizon_days or
+    more where it has not happened within them; 'ranking', how relevant an item is. item: column of the third key: what
+    is put in order for the entity; a config names it for a ranking, for 'multiclass' it is the label's. model: the
+    trainer, or all members of an ensemble, as in 'xgboost + mlp'; a config lists these. ensemble: how the members
+    become one. params: the trainer's own settings, in an ensemble by member. exclude: columns that are not features.
+    class_weight: 'balanced' weighs both classes alike in training. undersample: the share of the entities whose false
+    labels train. select: leave features out, one step after another. interactions: pairs of features that become
+    columns, or how many of them are to be found. tune: search the params. calibrate: how scores become probabilities:
+    'isotonic', 'platt', or None. threshold: from which score on a row is said to be true: 'f1', {'cost':
+    {'false_positive': 1, 'false_negative': 5}}, or {'capacity': 1000} or '5%' of a snapshot. warm_start: new snapshots
+    go on from the version that serves. retrain: when to train; a mapping says when new rows alone are worth it:
+    {'every': '7 days', 'on_drift': 0.2, 'on_decay': 0.05}. promote: whether a new version serves: when_better than its
+    baselines, always, or never but by hand. seed: of all chance. validate_snapshots, test_snapshots: how many of the
+    newest labelled snapshots judge the model. holdout: the share of the entities that never train, judged apart.
     recency: the feature whose value alone is a baseline. rfm: the features whose logistic regression is a baseline,
     None for those of RFM that the SELECT has. last_value: the feature whose own value is a baseline of an amount, None
     for purchase_value_<horizon_days>d where the SELECT has it. truth: relation with the true probabilities of a
@@ -155,15 +156,17 @@ def parse_spec(config: Mapping[str, Any]) -> PredictionSpec:
     }
     if not kind.has_threshold:
         parsed |= {"calibrate": None, "threshold": None}
+    if kind.has_classes:
+        parsed["item"] = config["label"]
     return PredictionSpec(**{**config, **parsed, **lists})
 
 
 def _check_item(config: Mapping[str, Any], kind: Kind) -> None:
     """Raises ConfigError where a ranking has no key of its items, or another kind has one."""
     item = config.get("item")
-    if kind.has_items and item is None:
+    if kind.has_items and not kind.has_classes and item is None:
         raise ConfigError(f"kind '{kind.name}' puts items in order; name the column of their key: item='item_id'")
-    if not kind.has_items and item is not None:
+    if (kind.has_classes or not kind.has_items) and item is not None:
         raise ConfigError(f"config item={item!r} is for kind 'ranking' alone; leave it out where kind is '{kind.name}'")
     others = {key: config.get(key, "as_of") for key in ("entity", "as_of", "label")}
     if twice := [key for key, column in others.items() if column == item]:
@@ -176,7 +179,11 @@ def _check_kind(config: Mapping[str, Any], kind: Kind, model: str) -> None:
         return
     of_probabilities = ("class_weight", "undersample", "calibrate", "threshold", "truth")
     if odd := [key for key in of_probabilities if config.get(key) is not None]:
-        raise ConfigError(f"config {_keys(odd)} is about probabilities; leave it out where kind is '{kind.name}'")
+        raise ConfigError(
+            f"config {_keys(odd)} is about probabilities of true or false; leave it out where kind is '{kind.name}'"
+        )
+    if kind.has_classes:
+        _check_classes(config)
     if len(families(model)) > 1:
         raise ConfigError(f"an ensemble joins probabilities; name one trainer where kind is '{kind.name}'")
     if kind.name not in trainer(model).KINDS:
@@ -186,6 +193,22 @@ def _check_kind(config: Mapping[str, Any], kind: Kind, model: str) -> None:
         raise ConfigError(f"params.loss 'focal' is about probabilities; leave it out where kind is '{kind.name}'")
     if isinstance(config.get("interactions"), int):
         raise ConfigError(f"interactions are found for kind 'binary' alone; name the pairs where kind is '{kind.name}'")
+
+
+def _check_classes(config: Mapping[str, Any]) -> None:
+    """Raises ConfigError on what a prediction of classes has not."""
+    baselines = [key for key in ("recency", "rfm", "last_value") if config.get(key) is not None]
+    if baselines:
+        raise ConfigError(
+            f"config {_keys(baselines)} names a baseline, and where kind is 'multiclass' the only one is the share of "
+            "each class; leave it out"
+        )
+    if config.get("select"):
+        raise ConfigError("select judges features by one label; leave columns out with exclude for kind 'multiclass'")
+    if config.get("warm_start"):
+        raise ConfigError(
+            "warm_start goes on with one label, and the classes of kind 'multiclass' come and go; leave it out"
+        )
 
 
 def _check_share(config: Mapping[str, Any]) -> None:

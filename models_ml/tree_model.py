@@ -87,7 +87,7 @@ class TreeModel(ABC):
         """The model as named parts."""
 
     @abstractmethod
-    def _margin(self, values: np.ndarray) -> np.ndarray:
+    def margins(self, values: np.ndarray) -> np.ndarray:
         """Float32 [rows] from the matrix, float32 [rows, columns]."""
 
     def predict(self, batch: pa.RecordBatch) -> np.ndarray:
@@ -98,7 +98,7 @@ class TreeModel(ABC):
         """The log-odds of a true label, float32 [rows]."""
         if not batch.num_rows:
             return np.empty(0, np.float32)
-        return self._margin(matrix(batch, self.columns))
+        return self.margins(matrix(batch, self.columns))
 
     def contributions(self, batch: pa.RecordBatch) -> np.ndarray:
         """Exact TreeSHAP in log-odds, float64 [rows, features]; with `base_log_odds` they add up to the margin."""
@@ -174,5 +174,5 @@ class WalkedModel(TreeModel):
     def mean(self) -> float:
         return self.trees.mean / self.pooling.divisor
 
-    def _margin(self, values: np.ndarray) -> np.ndarray:
+    def margins(self, values: np.ndarray) -> np.ndarray:
         return self.pooling.margins(self.trees.sums(values)).astype(np.float32)

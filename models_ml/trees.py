@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ibis_features import ArtifactError, Examples, FeatureSchema
 from ibis_features.examples import LABEL
+from models_ml.class_rows import known_classes, true_rows, without_class
 from models_ml.encoding import MatrixColumn, dump_columns, fit_matrix_columns, load_columns, matrix
-from models_ml.kinds import BINARY, Binary, Kind, Ranking, TimeToEvent, lists_of
+from models_ml.kinds import BINARY, Binary, Kind, Multiclass, Ranking, TimeToEvent, lists_of
 from models_ml.kinds.times import LEAST_DAYS
 from models_ml.preconditions import Bounds, check_params
 from models_ml.trainer import Observe, Progress
@@ -42,6 +44,7 @@ DEFAULT_PARAMS: Mapping[str, Any] = {
 TWEEDIE_POWER = 1.5
 OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
     "binary": {"objective": "binary:logistic", "eval_metric": "logloss"},
+    "multiclass": {"objective": "multi:softprob", "eval_metric": "mlogloss"},
     "regression": {"objective": "reg:squarederror", "eval_metric": "rmse"},
     "value": {
         "objective": "reg:tweedie",
@@ -103,17 +106,25 @@ def fit(
     """Boost trees on `train` until the loss on `validate`, of a ranking minus its NDCG, has stopped falling; keep the
     rounds up to its least.
 
+    Of classes the trees learn from the rows that hold an entity's own, and give a margin for each class.
+
     The rows pass through memory in batches and stay there as bins of one byte or two, not as floats. With `start` they
     are floats: more rounds follow its own, whose trees split between the bins of other rows.
     Raises ConfigError on a param out of bounds or a sequence feature, ExamplesError on labels that are all alike.
     """
     import xgboost
 
+    weight = kind.row_weight(train, validate, class_weight)
+    schema = train.schema
+    classes: tuple[str, ...] = ()
+    if isinstance(kind, Multiclass):
+        classes = known_classes(train)
+        train, validate = (_of_classes(rows, classes) for rows in (train, validate))
     if params["min_child_weight"] is None:
         params = {**params, "min_child_weight": least_leaf_weight(train.rows())}
     check_params("xgboost", params, BOUNDS)
-    columns = start.columns if start else fit_matrix_columns("xgboost", train)
-    given = _Given(columns, kind, kind.row_weight(train, validate, class_weight))
+    columns = start.columns if start else fit_matrix_columns("xgboost", Examples(train.table, without_class(schema)))
+    given = _Given(columns, kind, weight, schema.item, classes)
     threads = os.cpu_count() or 1
     progress("reading", 0.0)
     if start:
@@ -124,7 +135,7 @@ def fit(
         validate_rows = xgboost.QuantileDMatrix(_batch_source(validate, given), ref=train_rows, **quantiles)
     for rows, examples in ((train_rows, train), (validate_rows, validate)):
         # Given batch by batch, XGBoost 3.2 would cut a list in two that goes on in the next batch.
-        if lists := lists_of(examples):
+        if isinstance(kind, Ranking) and (lists := lists_of(examples)):
             rows.set_info(qid=lists.groups)
     settings = {name: value for name, value in params.items() if name not in ("n_estimators", "early_stopping_rounds")}
     booster = xgboost.train(
@@ -132,6 +143,7 @@ def fit(
             **settings,
             **OBJECTIVES[kind.name],
             **_start(kind, train),
+            **({"num_class": len(classes)} if classes else {}),
             "tree_method": "hist",
             "nthread": threads,
             "seed": seed,
@@ -142,11 +154,11 @@ def fit(
         evals=[(validate_rows, "validate")],
         early_stopping_rounds=params["early_stopping_rounds"],
         verbose_eval=False,
-        callbacks=[_reporter(progress, observe, params["n_estimators"], sign=-1 if kind.has_items else 1)],
+        callbacks=[_reporter(progress, observe, params["n_estimators"], sign=-1 if isinstance(kind, Ranking) else 1)],
         xgb_model=start.booster if start else None,
     )
     progress("training", 1.0)
-    return TreesModel(booster[: booster.best_iteration + 1], columns, train.schema)
+    return TreesModel(booster[: booster.best_iteration + 1], columns, schema)
 
 
 def least_leaf_weight(rows: int) -> float:
@@ -177,7 +189,7 @@ class TreesModel(TreeModel):
         super().__init__(columns, schema)
         self.booster = booster
         booster.set_param({"nthread": 1})  # DuckDB calls from several threads, with at most 2,048 rows
-        self._margin(np.zeros((1, len(columns)), np.float32))  # the first call configures; later ones only read
+        self.margins(np.zeros((1, len(columns)), np.float32))  # the first call configures; later ones only read
 
     @cached_property
     def trees(self) -> TreeTable:
@@ -194,7 +206,8 @@ class TreesModel(TreeModel):
         gains = self.booster.get_score(importance_type="total_gain")
         return {int(key.removeprefix("f")): float(gain) for key, gain in gains.items()}  # type: ignore[arg-type]
 
-    def _margin(self, values: np.ndarray) -> np.ndarray:
+    def margins(self, values: np.ndarray) -> np.ndarray:
+        """The margins of a matrix, float32 [rows, columns]: float32 [rows], of classes [rows, classes]."""
         return self.booster.inplace_predict(values, predict_type="margin", missing=np.nan, validate_features=False)
 
 
@@ -226,16 +239,21 @@ def _tree(found: Mapping[str, Any]) -> Tree:
 
 @dataclass(frozen=True)
 class _Given:
-    """How rows go to XGBoost. weight: what a true label weighs against a false one."""
+    """How rows go to XGBoost. weight: what a true label weighs against a false one. item: the column of the classes."""
 
     columns: tuple[MatrixColumn, ...]
     kind: Kind
     weight: float
+    item: str | None = None
+    classes: tuple[str, ...] = ()
 
     def rows(self, batch: pa.RecordBatch) -> dict[str, np.ndarray]:
         """The arguments of `DMatrix`."""
         label = batch.column(LABEL).to_numpy(zero_copy_only=False)
         data = matrix(batch, self.columns)
+        if isinstance(self.kind, Multiclass):
+            codes = pc.index_in(batch.column(self.item), pa.array(self.classes, pa.string()))
+            return {"data": data, "label": codes.to_numpy(zero_copy_only=False).astype(np.float32)}
         if isinstance(self.kind, TimeToEvent):
             # Of an event that has not come within the horizon only that is known.
             lower = np.maximum(np.minimum(label, self.kind.horizon_days), np.float32(LEAST_DAYS))
@@ -247,12 +265,18 @@ class _Given:
         return {"data": data, "label": label, "weight": np.where(label == 1, np.float32(self.weight), np.float32(1))}
 
 
+def _of_classes(examples: Examples, classes: tuple[str, ...]) -> Examples:
+    """The rows whose class is an entity's own, as long as it is one of these."""
+    own = true_rows(examples)
+    return Examples(own.table.filter(own.table[own.schema.item].isin(classes)), own.schema)
+
+
 def _start(kind: Kind, train: Examples) -> dict[str, float]:
     """Where the trees of amounts and times start from: the mean label; XGBoost's own choice is far off for times.
 
-    Where the scores of a list start from is no matter to their order.
+    Where the scores of a list start from is no matter to their order; those of classes start from their shares.
     """
-    if isinstance(kind, Binary):
+    if isinstance(kind, Binary | Multiclass):
         return {}
     if isinstance(kind, Ranking):
         return {"base_score": 0.0}

@@ -202,7 +202,11 @@ def test_versions_of_amounts_are_compared_and_promoted(con: duckdb.DuckDBPyConne
         ("select * replace (kind as label) from fixed", {}, "a prediction of this kind needs a number"),
         ("select * replace (5.0 as label) from fixed", {}, "all have the label 'label' 5.0"),
         ("select *, label * 2 as twice from fixed", {}, "'twice' (rank correlation 1.0000)"),
-        ("select * from fixed", {"kind": "values"}, "unknown kind 'values'; known: binary, regression, value, time_to"),
+        (
+            "select * from fixed",
+            {"kind": "values"},
+            "unknown kind 'values'; known: binary, multiclass, regression, val",
+        ),
         ("select * from fixed", {"model": "logistic"}, "model 'logistic' does not predict kind 'value'"),
         ("select * from fixed", {"model": ["xgboost", "mlp"]}, "an ensemble joins probabilities"),
         ("select * from fixed", {"class_weight": "balanced"}, "'class_weight' is about probabilities"),

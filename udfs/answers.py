@@ -20,7 +20,7 @@ class Answer:
     of: Callable[[FittedModel, pa.RecordBatch], pa.Array]
 
 
-SCORE = Answer("FLOAT", lambda model, batch: pa.array(model.predict(batch), pa.float32()))
+SCORE = Answer("FLOAT", lambda model, batch: pa.array(model.predict(batch), pa.float32(), from_pandas=True))
 MARGIN = Answer("FLOAT", lambda model, batch: pa.array(model.margin(batch), pa.float32()))
 
 

@@ -13,9 +13,11 @@ import duckdb
 
 from ibis_features import ConfigError, FeatureSchema
 from models_ml.artifact import FORMAT, libraries_of
+from models_ml.kinds import KINDS
 from models_ml.metric_words import metric_word
 from models_ml.registry import ActiveModel
 from models_ml.spec import PredictionSpec
+from udfs.class_lists import ROWS, rows_of
 from udfs.quoting import identifier
 from udfs.watching import Watch
 
@@ -26,11 +28,11 @@ TRAIN = ("when_changed", "always", "never")
 class Request:
     """What the materialization asks for. Relations and the database are quoted SQL names.
 
-    `select` is a view of the SELECT. Its rows are written into `building`, which becomes `examples` when all has gone
-    well; where they are those of `examples` already, `building` is `examples`. `train` and `promote` are the run's own
-    words, over the prediction's `retrain` and `promote`. `unversioned` names columns that show an attribute as it is
-    today. `contract` holds the types that the target promises, by column; none where it promises nothing. `is_plan`
-    asks what a build would do, `folds` for a cross-validation of so many.
+    `select` is a view of the SELECT. Its rows are written into `building`, which becomes `rows`, of most kinds
+    `examples`, when all has gone well; where they are those of `rows` already, `building` is `rows`. `train` and
+    `promote` are the run's own words, over the prediction's `retrain` and `promote`. `unversioned` names columns that
+    show an attribute as it is today. `contract` holds the types that the target promises, by column; none where it
+    promises nothing. `is_plan` asks what a build would do, `folds` for a cross-validation of so many.
     """
 
     name: str
@@ -52,6 +54,21 @@ class Request:
     promote: str | None = None
     is_plan: bool = False
     folds: int | None = None
+
+    @property
+    def has_classes(self) -> bool:
+        """Are the rows kept apart from what is read, which says each once for every class?"""
+        kind = self.config.get("kind")
+        return isinstance(kind, str) and kind in KINDS and KINDS[kind].has_classes
+
+    @property
+    def rows(self) -> str:
+        """The relation that keeps the rows of the SELECT."""
+        return rows_of(self.examples, has_classes=self.has_classes)
+
+    @property
+    def rows_identifier(self) -> str:
+        return self.examples_identifier + (ROWS if self.has_classes else "")
 
     def truth_of(self, spec: PredictionSpec) -> str | None:
         """The quoted name of the relation with the true probabilities; None where there is none."""
@@ -186,7 +203,7 @@ def fingerprint_of(
         "libraries": libraries,
         "format": FORMAT,
     }
-    rows = rows_hash(con, request.building, f"{identifier(schema.label)} is not null")
+    rows = rows_hash(con, request.building, f"{identifier(spec.label)} is not null")
     searched = {**definition["config"], "tune": spec.tune and [spec.tune.metric, spec.tune.space]}
     return Fingerprint(
         whole=_sha256({**definition, "rows": rows}),

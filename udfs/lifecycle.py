@@ -13,6 +13,8 @@ from ibis_features import ConfigError, Examples, NotFoundError, connect_backend,
 from models_ml import registry
 from models_ml.artifact import unpack
 from models_ml.bootstrap import with_difference, with_intervals
+from models_ml.class_rows import without_class
+from models_ml.class_trees import classes_of
 from models_ml.judging import entity_codes, scored
 from models_ml.kinds import lists_of
 from models_ml.registry import (
@@ -30,6 +32,7 @@ from models_ml.registry import (
     version_before,
 )
 from models_ml.trainer import FittedModel
+from udfs.class_lists import keep_view, rows_of, scored_rows
 from udfs.compiling import check_names_are_free, prepare_functions, publish_lookups
 from udfs.decision import rows_hash
 from udfs.quoting import identifier
@@ -68,10 +71,12 @@ def promote(con: duckdb.DuckDBPyConnection, prediction: str, version: int, *, by
     check_names_are_free(con, prediction)
     with transaction(con):
         activate(con, prediction, version, at=ended_at, by=by)
-        rows_of_all = read_examples(connect_backend(con), examples, found.schema)
+        rows_of_all = read_examples(connect_backend(con), scored_rows(examples, fitted), found.schema)
         publish_sql(con, prediction, fitted, rows_of_all)
         scoring = scoring_by(con, prediction, found, examples, at=ended_at, reasons=reasons)
         rows = write_scores(con, scoring, fitted)
+        if classes := classes_of(fitted):
+            keep_view(con, found.examples, found.schema.item or "", classes)
         publish_lookups(con, prediction, target=found.target, examples=found.examples)
         write_drift(con, prediction, version, fitted, rows_of_all, scoring.newest, ended_at)
         add_run(
@@ -144,12 +149,15 @@ def compare(con: duckdb.DuckDBPyConnection, prediction: str, one: int, other: in
     them.
     """
     versions = [trained_version(con, prediction, version) for version in (one, other)]
-    rows = read_examples(connect_backend(con), examples_of(con, prediction, versions[0]), versions[0].schema)
+    models = [
+        unpack(read_artifact(con, prediction, version.version), expected_sha256=version.sha256) for version in versions
+    ]
+    examples = scored_rows(examples_of(con, prediction, versions[0]), *models)
+    rows = read_examples(connect_backend(con), examples, versions[0].schema)
     newest = _newest_unseen(prediction, rows, versions)
     part = rows.at([newest])
     scores = []
-    for version in versions:
-        fitted = unpack(read_artifact(con, prediction, version.version), expected_sha256=version.sha256)
+    for version, fitted in zip(versions, models, strict=True):
         labels, values = scored(fitted, Examples(part.table, version.schema))
         scores.append(values)
     entities, lists = entity_codes(part), lists_of(part)
@@ -181,12 +189,13 @@ def able_to_score(
 ) -> FittedModel:
     """A version's model; raises ConfigError where the examples, a quoted relation, lack what it reads, as it was."""
     columns = {name: kind for name, kind, *_ in con.execute(f"describe {examples}").fetchall()}
-    if gone := [name for name in version.schema.names if name not in columns]:
+    schema = without_class(version.schema)
+    if gone := [name for name in schema.names if name not in columns]:
         raise ConfigError(
             f"version {version.version} of '{prediction}' reads features that the SELECT no longer returns "
             f"({', '.join(gone)}); it cannot score today's rows"
         )
-    if changed := [feature for feature in version.schema.features if columns[feature.name] != feature.sql_type]:
+    if changed := [feature for feature in schema.features if columns[feature.name] != feature.sql_type]:
         kinds = ", ".join(f"{feature.name}: {feature.sql_type}, now {columns[feature.name]}" for feature in changed)
         raise ConfigError(
             f"version {version.version} of '{prediction}' reads features that have another type now ({kinds}); "
@@ -196,10 +205,14 @@ def able_to_score(
 
 
 def examples_of(con: duckdb.DuckDBPyConnection, prediction: str, version: RegisteredVersion) -> str:
-    """The quoted relation of the rows of the last build; raises NotFoundError where there are none."""
-    if not exists(con, version.examples):
+    """The quoted relation of the rows that the SELECT of the last build returned.
+
+    Raises NotFoundError where there are none.
+    """
+    rows = rows_of(version.examples, has_classes=version.schema.has_classes)
+    if not exists(con, rows):
         raise NotFoundError(f"the warehouse holds no rows of '{prediction}'; build it once")
-    return version.examples
+    return rows
 
 
 def _newest_unseen(prediction: str, rows: Examples, versions: Sequence[RegisteredVersion]) -> datetime:

@@ -13,6 +13,7 @@ from models_ml.registry import ActiveModel, active_model, threshold_of, version_
 from models_ml.spec import PredictionSpec, parse_spec
 from models_ml.trainer import merged_params
 from models_ml.tuning import check_search
+from udfs.class_lists import as_lists, classes_to_train, known_rows, schema_of_lists
 from udfs.decision import Decision, Fingerprint, Request, decide, fingerprint_of, is_copy
 from udfs.progress import say
 from udfs.serving import check_keys_of_scores, newest_snapshot, now
@@ -43,14 +44,14 @@ def gathered(con: duckdb.DuckDBPyConnection, request: Request) -> Request:
 
     Hundreds of columns take longer to write than all else that a build does in which nothing changed.
     """
-    if is_copy(con, request.examples, request.select):
-        return replace(request, building=request.examples)
+    if is_copy(con, request.rows, request.select):
+        return replace(request, building=request.rows)
     con.execute(f"create or replace table {request.building} as from {request.select}")
     return request
 
 
 def drop_gathered(con: duckdb.DuckDBPyConnection, request: Request) -> None:
-    if request.building != request.examples:
+    if request.building != request.rows:
         con.execute(f"drop table {request.building}")
 
 
@@ -67,7 +68,7 @@ def understand(con: duckdb.DuckDBPyConnection, request: Request) -> Order:
         con,
         request.building,
         entity=spec.entity,
-        item=spec.item,
+        item=None if spec.of_kind.has_classes else spec.item,
         label=spec.label,
         as_of=spec.as_of,
         exclude=exclude,
@@ -79,6 +80,9 @@ def understand(con: duckdb.DuckDBPyConnection, request: Request) -> Order:
     check_interactions(examples, spec.interactions)
     rfm_columns(schema, spec)
     last_value_column(schema, spec)
+    if spec.of_kind.has_classes:
+        lists = as_lists(request.building, spec.label, classes_to_train(examples, spec))
+        examples = read_examples(connect_backend(con), lists, schema_of_lists(schema))
     return Order(spec, examples, newest_snapshot(con, request.building, spec.as_of))
 
 
@@ -86,7 +90,7 @@ def standing_of(con: duckdb.DuckDBPyConnection, request: Request, order: Order) 
     """Whether to train, once the outcomes that are known by now are written down: a policy may ask for them."""
     spec, schema = order.spec, order.examples.schema
     with transaction(con):
-        write_realised(con, request.name, request.building, schema, now())
+        write_realised(con, request.name, known_rows(con, request.name, request.building, schema), schema, now())
     fingerprint = fingerprint_of(con, request, spec, schema)
     active = active_model(con, request.name)
     candidate = version_trained_on(con, request.name, fingerprint.whole)

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from ibis_features import ConfigError, Examples, ForetableError, Split
+from models_ml.class_rows import example_count, without_class
 from models_ml.cross_validation import add_fold, check_folds, cross_validate
 from models_ml.judging import objection_to
 from models_ml.registry import add_row, last_train_seconds
@@ -84,12 +85,12 @@ def _plan(con: duckdb.DuckDBPyConnection, request: Request) -> None:
         "is_trained": is_trained,
         "reason": "; ".join([standing.decision.reason, *steps]),
         "serving_version": standing.active.version if standing.active else None,
-        **{f"{part}_rows": parts[part].rows() if split else None for part in ("train", "validate", "test")},
+        **{f"{part}_rows": example_count(parts[part]) if split else None for part in ("train", "validate", "test")},
         **{f"{part}_as_of": list(split[part]) if split else None for part in ("train", "validate", "test")},
         "purged_as_of": list(split.purged) if split else None,
         "scored_as_of": order.newest,
         "scored_rows": row_count(con, f"{request.building} where {as_of} = timestamp '{order.newest}'"),
-        "feature_count": len(order.examples.schema.features),
+        "feature_count": len(without_class(order.examples.schema).features),
         "last_train_seconds": last_train_seconds(con, request.name),
     }
     add_row(con, "plans", plan)
@@ -159,7 +160,7 @@ def _build(con: duckdb.DuckDBPyConnection, request: Request, progress: Progress)
         reason = f"{decision.reason}; version {version} is a candidate: {objection}"
         run.score(active, Decision(True, reason), progress)
     else:
-        version = run.keep_with_examples(trained)
+        version = run.keep_with_examples(trained, fitted)
         raise ConfigError(
             f"version {version} was trained and does not serve: {objection}. Let it serve all the same with "
             f"`foretable promote {request.name} {version}`, or with promote='always' in its config"

@@ -9,6 +9,7 @@ import duckdb
 
 from ibis_features import ConfigError, Examples, Split
 from models_ml.artifact import unpack
+from models_ml.class_trees import classes_of
 from models_ml.judgements import replace_judgement
 from models_ml.judging import Judgement, judge
 from models_ml.registry import (
@@ -23,6 +24,7 @@ from models_ml.registry import (
 )
 from models_ml.splitting import parts_of
 from models_ml.trainer import FittedModel, Progress
+from udfs.class_lists import drop_relation, keep_view, rows_of
 from udfs.compiling import publish_lookups
 from udfs.decision import Decision, Request, rows_hash
 from udfs.order import Order, has_other_threshold
@@ -48,10 +50,10 @@ class Run:
         with transaction(self.con):
             return add_version(self.con, trained)
 
-    def keep_with_examples(self, trained: TrainedVersion) -> int:
+    def keep_with_examples(self, trained: TrainedVersion, fitted: FittedModel) -> int:
         """The version as a candidate, and the rows that it would score, since no other version can."""
         with transaction(self.con):
-            self._keep_examples()
+            self._keep_examples(fitted)
             return add_version(self.con, trained)
 
     def serve(self, trained: TrainedVersion, fitted: FittedModel, decision: Decision, progress: Progress) -> None:
@@ -120,7 +122,7 @@ class Run:
             rows_read = Examples(order.examples.table, fitted.schema)
             write_drift(con, request.name, version, fitted, rows_read, order.newest, now())
         _refuse_broken_contract(con, request)
-        self._keep_examples()
+        self._keep_examples(fitted)
         publish_lookups(
             con, request.name, target=request.local(request.target), examples=request.local(request.examples)
         )
@@ -143,13 +145,15 @@ class Run:
             ),
         )
 
-    def _keep_examples(self) -> None:
-        if self.request.building == self.request.examples:
-            return
-        self.con.execute(f"drop table if exists {self.request.examples}")
-        self.con.execute(
-            f"alter table {self.request.building} rename to {identifier(self.request.examples_identifier)}"
-        )
+    def _keep_examples(self, fitted: FittedModel | None) -> None:
+        """The rows of the SELECT, and of classes the view of them that shows those of the model, if it is another."""
+        request = self.request
+        if request.building != request.rows:
+            for relation in {request.rows, rows_of(request.examples, has_classes=True)}:
+                drop_relation(self.con, relation)
+            self.con.execute(f"alter table {request.building} rename to {identifier(request.rows_identifier)}")
+        if fitted is not None and (classes := classes_of(fitted)):
+            keep_view(self.con, request.local(request.examples), self.order.spec.label, classes)
 
     @cached_property
     def _scored_hash(self) -> str:

@@ -1,5 +1,6 @@
 """What a version that serves is to SQL: its table of scores, its macro in the file, and its rows in the log."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ import duckdb
 
 from ibis_features import ConfigError, Examples
 from ibis_features.catalog import descriptions_of, read_manifest
+from models_ml.class_trees import classes_of
 from models_ml.links import Link
 from models_ml.reasons import check_reasons
 from models_ml.registry import registered_kind, threshold_of
@@ -15,8 +17,9 @@ from models_ml.score_map import score_map_of
 from models_ml.spec import PredictionSpec
 from models_ml.thresholds import Capacity, parse_threshold
 from models_ml.trainer import FittedModel
-from udfs.answers import MARGIN, REASONS, explanation
+from udfs.answers import MARGIN, REASONS, SCORE, Answer, explanation
 from udfs.bulk import Answers, answered
+from udfs.class_lists import scored_rows
 from udfs.compiling import UncompiledError, compile_sql, drop_sql, registered
 from udfs.compiling.calibration import score_sql
 from udfs.quoting import identifier
@@ -33,8 +36,8 @@ SCORE_COLUMNS = (
 class Scoring:
     """Which rows to score with which version, and where the scores go. Relations are quoted SQL names.
 
-    reasons: how many of the strongest reasons to write beside each score; 0 for none, and no column. item: the key of
-    what is put in order for the entity; None where nothing is.
+    examples: the rows of the SELECT. reasons: how many of the strongest reasons to write beside each score; 0 for none,
+    and no column. item: the key of what is put in order for the entity; None where nothing is.
     """
 
     prediction: str
@@ -87,36 +90,46 @@ def score_rows(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedM
     entity, as_of = identifier(scoring.entity), identifier(scoring.as_of)
     item = identifier(scoring.item) if scoring.item else "null::varchar"
     listed = f", null::{REASONS} as reasons" if scoring.reasons else ""
+    rows_read = scored_rows(scoring.examples, fitted)
     con.execute(
         f"create or replace temp table {SCORED} as "
         f"select {entity} as entity_id, {item} as item_id, null::float as score, null::float as raw_score, "
-        f"{as_of} as as_of{listed} from {scoring.examples} limit 0"
+        f"{as_of} as as_of{listed} from {rows_read} limit 0"
     )
-    score_map = score_map_of(fitted)
-    raw_map = score_map if isinstance(score_map, Link) else None
-    # The model runs once for each row: both scores are made of its margin.
+    answers, score, raw_score = _scores(fitted)
     insert = f"""
         insert into {SCORED} by name
         select
             key_0 as entity_id,
             {"key_1" if scoring.item else "null"} as item_id,
-            {score_sql(score_map, "margin")} as score,
-            {score_sql(raw_map, "margin")} as raw_score,
+            {score} as score,
+            {raw_score} as raw_score,
             timestamp '{scoring.newest}' as as_of
             {", reasons" if scoring.reasons else ""}
     """
     condition = f"examples.{as_of} = timestamp '{scoring.newest}'"
-    answers = _answers(con, scoring, fitted)
+    told = _told(con, scoring, fitted, answers)
     keys = [scoring.entity, *([scoring.item] if scoring.item else [])]
-    for rows in answered(con, scoring.examples, condition, keys, fitted.schema, answers):
+    for rows in answered(con, rows_read, condition, keys, fitted.schema, told):
         with registered(con, rows) as batch:
             con.execute(f"{insert} from {batch}")
     return row_count(con, SCORED)
 
 
-def _answers(con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedModel) -> Answers:
-    """The log-odds of the model, and as many reasons as are wanted."""
-    answers = {"margin": MARGIN}
+def _scores(fitted: FittedModel) -> tuple[dict[str, Answer], str, str]:
+    """What a model is asked, and the score and its own score of that, as SQL. It runs once for each row."""
+    if classes_of(fitted):
+        return {"score": SCORE}, "score", "score"
+    score_map = score_map_of(fitted)
+    raw_map = score_map if isinstance(score_map, Link) else None
+    return {"margin": MARGIN}, score_sql(score_map, "margin"), score_sql(raw_map, "margin")
+
+
+def _told(
+    con: duckdb.DuckDBPyConnection, scoring: Scoring, fitted: FittedModel, answers: Mapping[str, Answer]
+) -> Answers:
+    """These answers, and as many reasons as are wanted."""
+    answers = dict(answers)
     if scoring.reasons:
         check_reasons(fitted)
         described = descriptions_of(read_manifest(con), f"pred__{scoring.prediction}")

@@ -9,6 +9,7 @@ import duckdb
 
 from ibis_features import Examples, Split
 from models_ml.artifact import pack, unpack
+from models_ml.class_rows import example_count
 from models_ml.fitting import fit_spec
 from models_ml.importance import importances
 from models_ml.interaction_search import named_interactions
@@ -67,7 +68,7 @@ def train(
         params=merged_params(spec.model, params),
         environment=environment_of(spec.model),
         split=split,
-        rows={name: part.rows() for name, part in parts.items()},
+        rows={name: example_count(part) for name, part in parts.items()},
         train_seconds=time.monotonic() - started,
         artifact=pack(spec.model, fitted),
         judgement=judgement,
@@ -115,6 +116,6 @@ def _say_which_rfm(name: str, examples: Examples, spec: PredictionSpec) -> None:
     """Tell what the SELECT lacks for the baseline of recency, frequency and money."""
     used = rfm_columns(examples.schema, spec)
     lacking = [column for column in RFM if column not in examples.schema.names]
-    if spec.rfm is None and lacking:
+    if spec.rfm is None and lacking and not spec.of_kind.has_classes:
         regression = f"reads only {' and '.join(used)}" if used else "is left out"
         say(f"{name}: the baseline rfm {regression}, since the SELECT lacks {', '.join(lacking)}; rfm=[…] names others")

@@ -10,6 +10,7 @@ import numpy as np
 from ibis_features import Examples, FeatureSchema
 from models_ml.artifact import unpack
 from models_ml.bootstrap import with_intervals
+from models_ml.class_rows import one_row_a_list
 from models_ml.drift import Drift, feature_drift, score_drift
 from models_ml.interactions import interactions_of, with_interactions
 from models_ml.kinds import Lists
@@ -69,6 +70,7 @@ def write_drift(
     """
     split = trained_version(con, prediction, version).split
     rows = with_interactions(examples, interactions_of(fitted))
+    rows = one_row_a_list(rows)
     found = feature_drift(rows.all_at(_instants(split["train"])), rows.all_at([newest]))
     score = _score_drift(fitted, examples, split, newest)
     ordered = [*([score] if score else []), *sorted(found, key=lambda drift: (-drift.psi, drift.name))]

@@ -14,6 +14,7 @@ import duckdb
 from foretable.predictions import has_state, list_versions, rows_of
 from foretable.reporting.kind_words import WORDS, KindWords
 from ibis_features import FeatureSchema, NotFoundError
+from models_ml.class_rows import without_class
 from models_ml.judgements import PICTURES
 from models_ml.judging import ABOVE, BASELINES
 from models_ml.metric_words import metric_word
@@ -77,6 +78,11 @@ class Facts:
     def words(self) -> KindWords:
         """What is said of a prediction of its kind."""
         return WORDS[self.model["kind"]]
+
+    @property
+    def feature_count(self) -> int:
+        """How many features it reads; which class a score is asked for is none."""
+        return len(without_class(self.schema).features)
 
     @property
     def named_by(self) -> list[str]:
@@ -178,6 +184,7 @@ def baseline_words(config: Mapping[str, Any]) -> dict[str, str]:
     """What people call each baseline."""
     return {
         "base_rate": "base rate",
+        "class_shares": "the shares of the classes",
         "mean": "mean",
         "recency": f"{config.get('recency', 'recency')} alone",
         "rfm": "recency, frequency and money",

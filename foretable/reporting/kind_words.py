@@ -1,4 +1,4 @@
-"""What a report says of a prediction by its kind: of truth values, amounts, times, and of what is put in order."""
+"""What a report says of a prediction by its kind: of truth values, classes, amounts, times and orders."""
 
 from __future__ import annotations
 
@@ -52,6 +52,19 @@ WORDS: Mapping[str, KindWords] = {
         lift="How many times more often the label is true in each tenth than overall.",
         found="gain (share of true labels found)",
         unit="log-odds",
+        is_share=True,
+    ),
+    "multiclass": KindWords(
+        lead="the probability of each class of <b>{label}</b> within the {span} after the cut-off instant, as_of",
+        rate="share of the class",
+        adds_to="the margin of the class",
+        score="score (probability of the class)",
+        use="by which class of {label} is likeliest in the {span} after as_of, and to expect so many of each",
+        calibration="On the dotted line a score is what happens: of 0.3, three in ten have the class. Dots are tenths.",
+        gain="Which share of all own classes the highest scores of all classes hold; further above the line is better.",
+        lift="How many times more often the class is the row's own in each tenth than overall.",
+        found="gain (share of own classes found)",
+        unit="margin",
         is_share=True,
     ),
     "regression": AMOUNTS,

@@ -52,11 +52,13 @@ METRIC_WORDS = {
     "log_loss": ("log-loss", "nats a row, lower is better"),
     "brier": ("Brier score", "squared error, lower is better"),
     "expected_calibration_error": ("calibration error", "mean distance of score and event rate, lower is better"),
-    "accuracy": ("accuracy", "share of rows, at the threshold"),
+    "accuracy": ("accuracy", "share of rows, at the threshold or of the likeliest class"),
     "precision": ("precision", "share of rows said to be true, at the threshold"),
     "recall": ("recall", "share of true labels, at the threshold"),
     "f1": ("F1", "of precision and recall, at the threshold"),
     TRUE_CALIBRATION_ERROR: ("calibration error to the truth", "mean distance of score and true probability"),
+    "macro_roc_auc": ("macro AUC", "mean AUC of each class against all others: 0.5 is chance, 1 is perfect"),
+    "top_3_accuracy": ("top-3 accuracy", "share of rows whose class is among the 3 likeliest"),
     "r2": ("R²", "0 is the mean label, 1 is perfect"),
     "normalised_gini": ("normalised Gini", "of the order of the rows: 0 is chance, 1 is perfect"),
     "mse": ("MSE", "mean squared error, in the label's unit squared, lower is better"),
@@ -249,7 +251,8 @@ def _pictures(facts: Facts) -> list[Picture]:
     event_rate = sum(row["y"] * row["row_count"] for row in test) / max(1, sum(row["row_count"] for row in test))
     found = []
     if any(curve("roc")):
-        caption = "How many true labels are found for how many false ones; the area below is the AUC."
+        of_what = "AUC over all classes at once" if facts.schema.has_classes else "AUC"
+        caption = f"How many true labels are found for how many false ones; the area below is the {of_what}."
         found.append(("ROC", charts.roc(*curve("roc")), caption))
     if any(curve("precision_recall")):
         caption = "How many of the rows from the top down are true when so many of the true labels are found."

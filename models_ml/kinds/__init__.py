@@ -7,13 +7,16 @@ from collections.abc import Mapping
 
 from models_ml.kinds.amounts import Regression, Value
 from models_ml.kinds.binary import Binary
+from models_ml.kinds.classes import Multiclass
 from models_ml.kinds.kind import LOWER_IS_BETTER, Kind
 from models_ml.kinds.lists import Lists, lists_of
 from models_ml.kinds.rankings import Ranking
 from models_ml.kinds.times import TimeToEvent
 
 BINARY = Binary()
-KINDS: Mapping[str, type[Kind]] = {kind.name: kind for kind in (Binary, Regression, Value, TimeToEvent, Ranking)}
+KINDS: Mapping[str, type[Kind]] = {
+    kind.name: kind for kind in (Binary, Multiclass, Regression, Value, TimeToEvent, Ranking)
+}
 
 __all__ = [
     "BINARY",
@@ -22,6 +25,7 @@ __all__ = [
     "Binary",
     "Kind",
     "Lists",
+    "Multiclass",
     "Ranking",
     "Regression",
     "TimeToEvent",

@@ -20,6 +20,7 @@ class Binary(Kind):
     tuned_by = ("log_loss", "brier", "roc_auc", "pr_auc")
     constant = "base_rate"
     has_threshold = True
+    is_probability = True
     score_unit = "probability"
 
     def check_labels(self, examples: Examples) -> None:

@@ -24,7 +24,8 @@ class Kind(ABC):
     missing: the metric that tells how much worse a model is without a feature. tuned_by: the metrics that a search may
     go by, the first where its config does not say. constant: the baseline that says the same of every row.
     has_threshold: is a row said to be true from some score on? has_items: is a row an item of an entity's list?
-    is_lowest_first: does rank 1 have the lowest score? score_unit: what a picture calls a score.
+    has_classes: are these items the classes that the label may have? is_probability: is a score the chance that the
+    row's label is true? is_lowest_first: does rank 1 have the lowest score? score_unit: what a picture calls a score.
     """
 
     name: ClassVar[str]
@@ -35,6 +36,8 @@ class Kind(ABC):
     constant: ClassVar[str]
     has_threshold: ClassVar[bool] = False
     has_items: ClassVar[bool] = False
+    has_classes: ClassVar[bool] = False
+    is_probability: ClassVar[bool] = False
     is_lowest_first: ClassVar[bool] = False
     score_unit: ClassVar[str]
 

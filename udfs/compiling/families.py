@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from models_ml.class_trees import ClassesModel
 from models_ml.ensemble import EnsembleModel
 from models_ml.interactions import CrossedModel
 from models_ml.lightgbm_trees import LightGbmModel
@@ -13,6 +14,7 @@ from models_ml.random_forest import ForestModel
 from models_ml.trainer import FittedModel
 from models_ml.tree_model import TreeModel
 from models_ml.trees import TreesModel
+from udfs.compiling.classes import compile_classes
 from udfs.compiling.ensembles import compile_ensemble
 from udfs.compiling.interactions import compile_crossed
 from udfs.compiling.logistic import compile_logistic
@@ -62,5 +64,6 @@ FAMILIES: Mapping[type, Callable[[Any], Compiled]] = {
     NetworkModel: _compile_network,
     EnsembleModel: _compile_ensemble,
     CrossedModel: _compile_crossed,
+    ClassesModel: compile_classes,
 }
 """The function that compiles each kind of fitted model."""

@@ -133,6 +133,8 @@ def _create_lookup(
 def _why_not_live(model: ActiveModel, *, is_compiled: bool) -> str | None:
     """Why no live function could score as this prediction does; None where one might."""
     if model.schema.item:
+        if model.schema.has_classes:
+            return f"{LIVE} gives a {LIVE_ENTITY} one score, and there is one for each {model.schema.item}"
         return f"{LIVE} knows the features of a {LIVE_ENTITY}, not those of its {model.schema.item}s"
     if not is_compiled:
         return "the model is not compiled"

@@ -124,8 +124,8 @@ class _Macro:
     def score(self, expressions: list[str], source: str) -> str:
         """The score as a scalar subquery over the features as SQL; `source` is the FROM that they stand above."""
         margin = self.own("margin")
-        score = score_sql(self.score_map, f"{margin}.margin", own=self.own("piece"))
-        return f"(select {score} from ({self.compiled.margin(self._scope(expressions, source, 'margin'))}) as {margin})"
+        found = self.compiled.margin(self._scope(expressions, source, "margin"))
+        return f"(select {self._score_of(f'{margin}.margin')} from ({found}) as {margin})"
 
     def explanation(self, explained: Explained, expressions: list[str], source: str) -> str:
         """The contributions, in the same way."""
@@ -139,11 +139,13 @@ class _Macro:
         122,880 rows at least, of what is materialised 2,048.
         """
         margin, given = self.own("margin"), self.own("given")
-        score = score_sql(self.score_map, f"{margin}.margin", own=self.own("piece"))
         scope = self._scope(expressions, source, "margin", row)
         materialised = f"(with {given} as materialized {scope.source} select {given}.* from {given})"
         found = self.compiled.margin(replace(scope, source=materialised))
-        return f"select {row}.*, {score} as score from ({found}) as {margin}"
+        return f"select {row}.*, {self._score_of(f'{margin}.margin')} as score from ({found}) as {margin}"
+
+    def _score_of(self, margin: str) -> str:
+        return margin if self.compiled.is_score else score_sql(self.score_map, margin, own=self.own("piece"))
 
     def _scope(self, expressions: list[str], source: str, out: str, *kept: str) -> Scope:
         columns = [f"{expression} as c{place}" for place, expression in enumerate(expressions)]
@@ -163,7 +165,7 @@ def _create_macros(con: duckdb.DuckDBPyConnection, macro: _Macro) -> None:
     arguments = ", ".join(f"{identifier(name)} := null" for name in (taken, *macro.schema.names))
     given = [
         f"coalesce({readable(identifier(feature.name), feature)}, "
-        f"{readable(f'struct_extract({row}, {literal(feature.name)})', feature)})"
+        f"{readable(_field(row, feature.name, macro.schema), feature)})"
         for feature in features
     ]
     source = f"from (select {identifier(taken)} as {row}) as {own('given')}"
@@ -178,3 +180,11 @@ def _create_macros(con: duckdb.DuckDBPyConnection, macro: _Macro) -> None:
         f"create or replace macro {function(names.table)}({relation}) as table "
         f"{macro.scored(read, f'from query_table({relation}) as {row}', row)}"
     )
+
+
+def _field(row: str, name: str, schema: FeatureSchema) -> str:
+    """A feature of a whole row. The class need not be in the row, which struct_extract would take for an error."""
+    if schema.has_classes and name == schema.item:
+        pointer = "/" + name.replace("~", "~0").replace("/", "~1")
+        return f"json_extract_string(to_json({row}), {literal(pointer)})"
+    return f"struct_extract({row}, {literal(name)})"

@@ -84,7 +84,8 @@ class Compiled:
     """A model as tables and SQL; the package's docstring says what each part has to be.
 
     is_settled: for a batch the rows, bool [rows], whose score does not hang on a network's last bits; None for all.
-    explained: what each feature adds to the log-odds, in SQL; None where a family does not say it.
+    explained: what each feature adds to the log-odds, in SQL; None where a family does not say it. is_score: is what
+    `margin` selects the score itself, of which nothing else is made?
     """
 
     tables: Mapping[str, pa.Table]
@@ -93,6 +94,7 @@ class Compiled:
     tolerance: float
     is_settled: Callable[[pa.RecordBatch], np.ndarray] | None = None
     explained: Explained | None = None
+    is_score: bool = False
 
     @property
     def all_tables(self) -> dict[str, pa.Table]:

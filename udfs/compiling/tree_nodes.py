@@ -8,7 +8,7 @@ value is missing, for nodes that then go right, the other -inf, for nodes that t
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ import pyarrow as pa
 from ibis_features import ArtifactError
 from models_ml.encoding import empty_batch, matrix
 from models_ml.tree_model import Pooling, TreeModel
-from models_ml.tree_table import TreeTable
+from models_ml.tree_table import TreeTable, joined
 from models_ml.trees import TreesModel
 
 PROBES = 1_024
@@ -70,11 +70,26 @@ def lay_out(model: TreeModel) -> TreeNodes:
     """The nodes of all trees of a model; raises ArtifactError where they are not of the kind that is known here."""
     if not isinstance(model, TreesModel):
         return _in_levels(model.trees, np.float64(0), model.pooling)
-    _check_kind(model)
-    nodes = _in_levels(model.trees, np.float32(0), model.pooling)
+    nodes = lay_together([model])
     probes = probes_of(model, nodes)
     leaves = model.trees.values[model.trees.leaves(matrix(probes, model.columns))]
     return replace(nodes, start=_base_margin(model, leaves, model.margin(probes)))
+
+
+def lay_together(models: Sequence[TreesModel]) -> TreeNodes:
+    """The nodes of all trees of models of the same columns, one model after another, without a base margin."""
+    for model in models:
+        _check_kind(model)
+    return _in_levels(joined([model.trees for model in models]), np.float32(0), Pooling())
+
+
+def places_of(models: Sequence[TreesModel]) -> list[tuple[range, np.float32]]:
+    """Which of the trees that are laid together are those of each model, and its base margin."""
+    found, start = [], 0
+    for own in map(lay_out, models):
+        found.append((range(start, start + own.trees), np.float32(own.start)))
+        start += own.trees
+    return found
 
 
 def probes_of(model: TreeModel, nodes: TreeNodes) -> pa.RecordBatch:

@@ -23,14 +23,14 @@ def compile_trees(model: TreeModel) -> Compiled:
     """Raises ArtifactError where the trees are not of the kind that is known here."""
     nodes = lay_out(model)
     return Compiled(
-        tables={"trees": _table(nodes)},
+        tables={"trees": nodes_table(nodes)},
         margin=partial(_margin, model, nodes),
         probes=probes_of(model, nodes),
         tolerance=0.0,
     )
 
 
-def _table(nodes: TreeNodes) -> pa.Table:
+def nodes_table(nodes: TreeNodes) -> pa.Table:
     """One row of lists: `nodes`, the first of them as `roots`, and `leaves` with the value of each node that is one.
 
     A node is STRUCT(threshold FLOAT, way), where `way` has the place of its right child in its low bits and its slot
@@ -89,22 +89,32 @@ def filled_slots(model: TreeModel, places: np.ndarray, out: str, scope: Scope) -
 
 
 def _margin(model: TreeModel, nodes: TreeNodes, scope: Scope) -> str:
-    rows, trees, node, total, leaf = map(scope.own, ("rows", "trees", "node", "total", "leaf"))
+    rows, trees = map(scope.own, ("rows", "trees"))
     slots = scope.working("slots")
+    total = leaf_sum(leaves_sql(nodes, f"{rows}.{slots}", trees, scope), nodes.start, scope)
+    return f"""
+        select {scope.listed(rows, f"{_pooled(nodes.pooling, total)}::FLOAT as {scope.out}")}
+        from ({filled_slots(model, nodes.columns, slots, scope)}) as {rows}, {scope.table("trees")} as {trees}
+    """
+
+
+def leaves_sql(nodes: TreeNodes, slots: str, trees: str, scope: Scope) -> str:
+    """The leaves that a row comes to, a list in the order of the trees; `trees` is the alias of `nodes_table`."""
+    node = scope.own("node")
     bits = _place_bits(nodes)
-    is_below = f"signbit({rows}.{slots}[{node}.way >> {bits}] - {node}.threshold)"
+    is_below = f"signbit({slots}[{node}.way >> {bits}] - {node}.threshold)"
     child = f"xor({node}.way & {2**bits - 1}, {is_below}::INTEGER)"
     walk = f"{trees}.roots"
     for _ in range(nodes.depth - 1):
         walk = f"list_transform({walk}, lambda {node}: {trees}.nodes[{child}])"
-    leaves = f"list_transform({walk}, lambda {node}: {trees}.leaves[{child}])"
-    # Leaves are summed in the order of the trees and in their own type, as the model does it.
-    kind, start = ("FLOAT", _float_literal(nodes.start)) if nodes.is_float32 else ("DOUBLE", double(float(nodes.start)))
-    total_of = f"list_reduce({leaves}, lambda {total}, {leaf}: ({total} + {leaf})::{kind}, {start})"
-    return f"""
-        select {scope.listed(rows, f"{_pooled(nodes.pooling, total_of)}::FLOAT as {scope.out}")}
-        from ({filled_slots(model, nodes.columns, slots, scope)}) as {rows}, {scope.table("trees")} as {trees}
-    """
+    return f"list_transform({walk}, lambda {node}: {trees}.leaves[{child}])"
+
+
+def leaf_sum(leaves: str, start: np.float32 | np.float64, scope: Scope) -> str:
+    """The sum from `start` on, in the order of the list and in the type of `start`, as the model does it."""
+    total, leaf = map(scope.own, ("total", "leaf"))
+    kind, of = ("FLOAT", _float_literal(start)) if isinstance(start, np.float32) else ("DOUBLE", double(float(start)))
+    return f"list_reduce({leaves}, lambda {total}, {leaf}: ({total} + {leaf})::{kind}, {of})"
 
 
 def _pooled(pooling: Pooling, total: str) -> str:

@@ -7,6 +7,7 @@ from sqlglot import exp
 
 from ibis_features import ArtifactError
 from models_ml.calibration import LEAST_LOG_ODDS, MOST_LOG_ODDS, CalibratedModel, Calibration
+from models_ml.class_trees import ClassesModel
 from models_ml.ensemble import EnsembleModel, vote_log_odds
 from models_ml.interactions import CrossedModel
 from models_ml.linear import LogisticModel
@@ -15,7 +16,7 @@ from models_ml.network import NetworkModel
 from models_ml.score_map import score_map_of, unmapped
 from models_ml.trainer import FittedModel
 from models_ml.tree_model import TreeModel
-from udfs.portable import logistic, network, trees
+from udfs.portable import classes, logistic, network, trees
 from udfs.portable.dialects import Dialect
 from udfs.portable.formula import Formula, Step, clipped, times, total, whole
 from udfs.portable.trees import split_value
@@ -25,6 +26,8 @@ def score(fitted: FittedModel, dialect: Dialect) -> Formula:
     """The score as a double, which rounds to the float32 that `predict` gives, as near as the margin is."""
     if isinstance(score_map_of(fitted), Link):
         return _linked(margin_of(unmapped(fitted), dialect), score_map_of(fitted) == IDENTITY, dialect)
+    if isinstance(fitted, ClassesModel):
+        return classes.formula(fitted, dialect)
     if isinstance(fitted, CalibratedModel):
         margin = margin_of(fitted.model, dialect)
         own = margin.then({"own_log_odds": _log_odds(fitted.calibration, margin.result, dialect)})

@@ -6,12 +6,13 @@ to the neighbour whose last bit is 0.
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from sqlglot import exp
 
 from models_ml.encoding import MatrixColumn
-from models_ml.tree_model import TreeModel
+from models_ml.tree_model import Pooling, TreeModel
 from models_ml.tree_table import MOST
 from udfs.compiling.tree_nodes import TreeNodes, lay_out
 from udfs.portable.dialects import BEYOND_FLOAT32, Dialect
@@ -21,14 +22,29 @@ from udfs.portable.formula import Formula, Step, clipped, code, feature_of, numb
 def formula(model: TreeModel, dialect: Dialect, prefix: str) -> Formula:
     """The margin as the model sums it up, in tree order: of float32 in doubles where the engine has no float32."""
     nodes = lay_out(model)
+    margin, summed = f"{prefix}margin", f"{prefix}sum"
+    out = margin if nodes.is_float32 else summed
+    steps = (inputs(model, nodes, dialect, prefix), *sum_steps(model, nodes, range(nodes.trees), out, dialect, prefix))
+    return Formula(steps, out) if nodes.is_float32 else _pooled(Formula(steps, out), nodes.pooling, dialect, prefix)
+
+
+def inputs(model: TreeModel, nodes: TreeNodes, dialect: Dialect, prefix: str) -> Step:
+    """What the nodes read, as columns over those of the source."""
     columns = [model.columns[place] for place in nodes.columns]
-    inputs = {f"{prefix}x_{place}": _input(model, column, dialect) for place, column in enumerate(columns)}
-    steps: list[Step] = [inputs or {f"{prefix}x_0": exp.cast(exp.Null(), "double")}]
+    step = {f"{prefix}x_{place}": _input(model, column, dialect) for place, column in enumerate(columns)}
+    return step or {f"{prefix}x_0": exp.cast(exp.Null(), "double")}
+
+
+def sum_steps(
+    model: TreeModel, nodes: TreeNodes, some: range, out: str, dialect: Dialect, prefix: str
+) -> Iterator[Step]:
+    """From the columns of `inputs` to the sum of some of the trees, the column `out` of the last step, in doubles."""
+    columns = [model.columns[place] for place in nodes.columns]
     kind = "float" if nodes.is_float32 and dialect.has_float32 else "double"
     start: exp.Expression = exp.cast(dialect.number(nodes.start), kind)
     leaves: list[exp.Expression] = []
-    for first in range(0, nodes.trees, dialect.trees_per_step):
-        trees = {f"{prefix}tree_{tree}": tree for tree in range(nodes.trees)[first : first + dialect.trees_per_step]}
+    for first in some[:: dialect.trees_per_step]:
+        trees = {f"{prefix}tree_{tree}": tree for tree in some[first - some.start :][: dialect.trees_per_step]}
         step: dict[str, exp.Expression] = {
             name: exp.cast(_tree(nodes, columns, tree, dialect, prefix), kind) for name, tree in trees.items()
         }
@@ -36,18 +52,14 @@ def formula(model: TreeModel, dialect: Dialect, prefix: str) -> Formula:
             step[f"{prefix}sum_{first}"] = total([start, *leaves])
             start = exp.column(f"{prefix}sum_{first}")
         leaves = [exp.column(name) for name in trees]
-        steps.append(step)
-    return _pooled(Formula(tuple(steps), ""), exp.paren(total([start, *leaves])), nodes, dialect, prefix)
+        yield step
+    yield {out: exp.cast(exp.paren(total([start, *leaves])), "double")}
 
 
-def _pooled(
-    formula: Formula, sum_of_leaves: exp.Expression, nodes: TreeNodes, dialect: Dialect, prefix: str
-) -> Formula:
+def _pooled(formula: Formula, pooling: Pooling, dialect: Dialect, prefix: str) -> Formula:
     """With the margin of a sum of leaves, see `Pooling`."""
-    pooling, margin = nodes.pooling, f"{prefix}margin"
-    if nodes.is_float32:
-        return formula.then({margin: exp.cast(sum_of_leaves, "double")})
-    mean = exp.Div(this=sum_of_leaves, expression=dialect.number(float(pooling.divisor)), typed=True, safe=False)
+    margin, summed = f"{prefix}margin", exp.column(formula.result)
+    mean = exp.Div(this=summed, expression=dialect.number(float(pooling.divisor)), typed=True, safe=False)
     if pooling.least is None:
         return formula.then({margin: _rounded(mean, dialect)})
     probability = clipped(f"{prefix}mean", pooling.least, 1 - pooling.least, dialect)

@@ -1,7 +1,7 @@
 -- How good the scores of a snapshot turned out to be, once its outcomes were known. A view, and so always current.
 {%- set metrics_in_columns = [
     'roc_auc', 'log_loss', 'brier', 'expected_calibration_error', 'precision', 'recall', 'rmse', 'mae', 'normalised_gini',
-    'concordance', 'ndcg_at_10', 'mrr', 'hr_at_10'
+    'concordance', 'ndcg_at_10', 'mrr', 'hr_at_10', 'macro_roc_auc', 'top_3_accuracy'
 ] %}
 with realised as (
     select * from {{ foretable.without_catalog(source('foretable', 'realised')) }}
@@ -81,6 +81,8 @@ judged as (
         metrics.ndcg_at_10,
         metrics.mrr,
         metrics.hr_at_10,
+        metrics.macro_roc_auc,
+        metrics.top_3_accuracy,
         case when versions.kind = 'binary' then coalesce(versions.threshold, 0.5) end as threshold,
         metrics.precision as precision_at_threshold,
         metrics.recall as recall_at_threshold,
