@@ -66,8 +66,9 @@ def promote(prediction: str, version: int, warehouse: Path) -> None:
 def import_command(prediction: str, file: Path, warehouse: Path) -> None:
     """Take trees that were trained elsewhere in as a version of a prediction that was built.
 
-    FILE is XGBoost's JSON or LightGBM's text. Its features have to be called as numbers that the SELECT returns.
-    They are calibrated, judged beside the same baselines, and serve where a version of the prediction's own would.
+    FILE is XGBoost's JSON, LightGBM's text, or a forest of scikit-learn saved by skops. Its features have to be called
+    as numbers that the SELECT returns. The trees are calibrated, judged beside the same baselines, and serve where a
+    version of the prediction's own would.
 
     \b
     Examples:

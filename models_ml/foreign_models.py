@@ -6,6 +6,7 @@ What their features are called has to be what columns of the SELECT are called.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,17 @@ from models_ml import lightgbm_trees, trees
 from models_ml.encoding import MatrixColumn
 from models_ml.kinds import Kind
 from models_ml.lightgbm_trees import LightGbmModel
+from models_ml.random_forest import ForestModel, read_tree
 from models_ml.tree_model import TreeModel
+from models_ml.tree_table import table_of
 from models_ml.trees import TreesModel, read_trees
+
+FORESTS = {"binary": "RandomForestClassifier", "regression": "RandomForestRegressor"}
+"""The class of scikit-learn by the kind of label."""
 
 
 def read_foreign(file: Path, schema: FeatureSchema, kind: Kind) -> tuple[str, TreeModel]:
-    """The family and the model of a file: XGBoost's JSON, or LightGBM's text.
+    """The family and the model of a file: XGBoost's JSON, LightGBM's text, or a forest of scikit-learn saved by skops.
 
     The model's schema holds those features of `schema` that the model names, in the order of `schema`. Raises
     ArtifactError where the file holds no trees of a kind that is known here, ConfigError where they have learned
@@ -30,9 +36,11 @@ def read_foreign(file: Path, schema: FeatureSchema, kind: Kind) -> tuple[str, Tr
         return "lightgbm", _lightgbm(file, content, schema, kind)
     if content.startswith(b'{"'):  # not UBJ, of which XGBoost reads beyond the end where some of it is missing
         return "xgboost", _xgboost(file, content, schema, kind)
+    if content.startswith(b"PK"):
+        return "random_forest", _scikit_learn(file, content, schema, kind)
     raise ArtifactError(
-        f"{file} is neither XGBoost's JSON nor LightGBM's text; save the model by `save_model`, of XGBoost under a "
-        "name that ends in .json (a pickle is never read)"
+        f"{file} is neither XGBoost's JSON nor LightGBM's text nor a zip of skops; save the model by `save_model`, of "
+        "XGBoost under a name that ends in .json, or by `skops.io.dump` (a pickle is never read)"
     )
 
 
@@ -66,6 +74,35 @@ def _lightgbm(file: Path, content: bytes, schema: FeatureSchema, kind: Kind) -> 
     _check_objective(file, kind, objective, lightgbm_trees.OBJECTIVES)
     columns, read = _columns(file, header.get("feature_names", "").split(), schema)
     return LightGbmModel(text, columns, read)
+
+
+def _scikit_learn(file: Path, content: bytes, schema: FeatureSchema, kind: Kind) -> ForestModel:
+    if find_spec("skops") is None:
+        raise ConfigError("a forest of scikit-learn is read by skops: pip install 'foretable[sklearn]'")
+    import skops.io
+
+    try:
+        # scikit-learn would follow a child of such a tree wherever it leads; here it is asked for its arrays alone.
+        forest = skops.io.loads(content, trusted=["sklearn.tree._tree.Tree"])
+    except Exception as error:  # of a damaged file it raises whatever comes of it
+        said = str(error).partition("\n")[0]
+        raise ArtifactError(f"{file} cannot be read by skops ({type(error).__name__}: {said})") from error
+    wanted = FORESTS.get(kind.name)
+    if type(forest).__name__ != wanted:
+        raise ConfigError(
+            f"{file} holds {type(forest).__name__}; kind '{kind.name}' can take {wanted or 'no forest'} of scikit-learn"
+        )
+    is_binary = wanted == FORESTS["binary"]
+    if forest.n_outputs_ != 1 or (is_binary and list(forest.classes_) != [0, 1]):
+        raise ConfigError(f"{file} has other labels than one of 0 and 1, or one number; train it on these")
+    columns, read = _columns(file, list(getattr(forest, "feature_names_in_", [])), schema)
+    grown = [estimator.tree_ for estimator in forest.estimators_]
+    rows = float(grown[0].weighted_n_node_samples[0])
+    try:
+        found = table_of([read_tree(tree, is_binary=is_binary) for tree in grown])
+    except (ValueError, IndexError) as error:
+        raise ArtifactError(f"{file} holds trees that do not hang together; save the forest anew") from error
+    return ForestModel(found, columns, read, 0.5 / max(rows, 2.0) if is_binary else None)
 
 
 def _check_objective(file: Path, kind: Kind, objective: str, known: Mapping[str, Mapping[str, Any]]) -> None:

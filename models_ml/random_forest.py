@@ -87,7 +87,7 @@ def fit(
         progress("training", done / most)
         forest.set_params(n_estimators=min(most, done + TREES_PER_REPORT))
         forest.fit(rows.values, rows.labels, sample_weight=rows.weights)
-        tables.append(table_of([_tree(grown.tree_, is_binary=is_binary) for grown in forest.estimators_[done:]]))
+        tables.append(table_of([read_tree(grown.tree_, is_binary=is_binary) for grown in forest.estimators_[done:]]))
         for of_tree in tables[-1].values[tables[-1].leaves(judged.values)].T:
             sums += of_tree
         if observe is not None:
@@ -151,8 +151,8 @@ DTYPES = {
 """The types of the arrays of a TreeTable."""
 
 
-def _tree(grown: Any, *, is_binary: bool) -> Tree:
-    """https://scikit-learn.org/stable/auto_examples/tree/plot_unveil_tree_structure.html"""
+def read_tree(grown: Any, *, is_binary: bool) -> Tree:
+    """A `tree_` of scikit-learn: https://scikit-learn.org/stable/auto_examples/tree/plot_unveil_tree_structure.html"""
     is_inner = grown.children_left != -1
     left, right = grown.children_left, grown.children_right
     thresholds = np.where(is_inner, grown.threshold, 0.0)

@@ -10,8 +10,10 @@ import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 import xgboost
 from click.testing import CliRunner, Result
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
 import udfs
 from foretable.cli import main
@@ -41,15 +43,27 @@ def by_xgboost(file: Path, rows: pd.DataFrame, label: pd.Series) -> Callable[[pd
     return lambda asked: model.predict_proba(asked)[:, 1]
 
 
-def by_lightgbm(
-    file: Path, rows: pd.DataFrame, label: pd.Series, **params: Any
-) -> Callable[[pd.DataFrame], np.ndarray]:
-    model = lightgbm.LGBMClassifier(n_estimators=20, verbosity=-1, n_jobs=1, **params).fit(rows, label)
+def by_lightgbm(file: Path, rows: pd.DataFrame, label: pd.Series) -> Callable[[pd.DataFrame], np.ndarray]:
+    model = lightgbm.LGBMClassifier(n_estimators=20, verbosity=-1, n_jobs=1).fit(rows, label)
     model.booster_.save_model(file)
     return lambda asked: model.predict_proba(asked)[:, 1]
 
 
-LIBRARIES = pytest.mark.parametrize(("train", "name"), [(by_xgboost, "model.json"), (by_lightgbm, "model.txt")])
+def by_random_forest(file: Path, rows: pd.DataFrame, label: pd.Series) -> Callable[[pd.DataFrame], np.ndarray]:
+    model = RandomForestClassifier(20, max_depth=5, min_samples_leaf=3, random_state=0).fit(rows, label)
+    skops.io.dump(model, file)
+    least = 0.5 / len(rows)  # no forest is surer than half a row
+    return lambda asked: np.clip(model.predict_proba(asked)[:, 1], least, 1 - least)
+
+
+class Untrusted:
+    """Of no library."""
+
+
+LIBRARIES = pytest.mark.parametrize(
+    ("train", "name"),
+    [(by_xgboost, "model.json"), (by_lightgbm, "model.txt"), (by_random_forest, "model.skops")],
+)
 
 
 def run(con: duckdb.DuckDBPyConnection, warehouse: Path, file: Path) -> Result:
@@ -173,6 +187,14 @@ def test_what_is_no_model_for_the_prediction_is_refused(con: duckdb.DuckDBPyConn
     by_xgboost(tmp_path / "bare.json", rows.to_numpy(), label)  # type: ignore[arg-type]
     file.write_bytes((tmp_path / "bare.json").read_bytes())
     refused("does not name its features")
+    skops.io.dump(ExtraTreesClassifier(2).fit(rows, label), file)
+    refused("holds ExtraTreesClassifier; kind 'binary' can take RandomForestClassifier")
+    skops.io.dump(RandomForestClassifier(2).fit(rows, label.map({0: "no", 1: "yes"})), file)
+    refused("has other labels than one of 0 and 1")
+    file.write_bytes(file.read_bytes()[:200])
+    refused("cannot be read by skops", ArtifactError)
+    skops.io.dump(Untrusted(), file)
+    refused("cannot be read by skops .UntrustedTypesFoundException", ArtifactError)
     refused("no prediction 'other'", NotFoundError, "other")
 
 

@@ -63,7 +63,7 @@ def forest_of(seed: int) -> tuple[ForestModel, Callable[[np.ndarray], np.ndarray
     """A model, and the log-odds of what scikit-learn says is the probability, float64."""
     values, label = rows_to_learn(seed)
     forest = RandomForestClassifier(1 + 9 * seed, max_depth=3 + 3 * seed, random_state=seed).fit(values, label)
-    trees = table_of([random_forest._tree(grown.tree_, is_binary=True) for grown in forest.estimators_])
+    trees = table_of([random_forest.read_tree(grown.tree_, is_binary=True) for grown in forest.estimators_])
     least = 1e-3
 
     def log_odds(matrix_of_rows: np.ndarray) -> np.ndarray:
@@ -140,7 +140,7 @@ def test_a_split_that_parts_missing_values_from_all_others_keeps_them_apart() ->
     label = np.isnan(values[:, 0])
     forest = RandomForestClassifier(3, random_state=0, bootstrap=False).fit(values, label)
     assert not np.isfinite(forest.estimators_[0].tree_.threshold[0])
-    trees = table_of([random_forest._tree(grown.tree_, is_binary=True) for grown in forest.estimators_])
+    trees = table_of([random_forest.read_tree(grown.tree_, is_binary=True) for grown in forest.estimators_])
     model = ForestModel(trees, (MatrixColumn("spent", "number"),), schema_of(FEATURES[:1]), 0.01)
     con = duckdb.connect()
     compile_sql(con, "gone", model)
