@@ -174,6 +174,16 @@ def test_contributions_add_up_to_margins_whose_softmax_is_the_score(con: duckdb.
     sizes = np.exp(margins.reshape(-1, len(CLASSES)))
     shares = sizes / sizes.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(model.predict(batch), shares.ravel(), rtol=1e-3, atol=1e-4)
+    told = con.execute(
+        "select scores.explain_test(lists) from (select * from examples__test order by user_id, as_of, next limit 400) "
+        "as lists order by user_id, as_of, next"
+    ).fetchall()
+    for (reasons,), expected in zip(told, model.contributions(batch), strict=True):
+        found = {reason["feature"]: reason["contribution"] for reason in reasons}
+        np.testing.assert_allclose([found.get(name, 0.0) for name in names], expected, atol=1e-5)
+        assert [*found] == sorted(found, key=lambda name: -abs(found[name]))
+    of_none = "scores.explain_test(fixed, next := 'no such class'), scores.explain_test(heat := 3)"
+    assert con.execute(f"select {of_none} from fixed limit 1").fetchone() == ([], [])
 
 
 def test_the_rows_of_a_user_are_scored_once_for_all_classes(

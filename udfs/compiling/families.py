@@ -14,6 +14,7 @@ from models_ml.random_forest import ForestModel
 from models_ml.trainer import FittedModel
 from models_ml.tree_model import TreeModel
 from models_ml.trees import TreesModel
+from udfs.compiling.class_explanations import explain_classes
 from udfs.compiling.classes import compile_classes
 from udfs.compiling.ensembles import compile_ensemble
 from udfs.compiling.interactions import compile_crossed
@@ -42,6 +43,10 @@ def _compile_trees(model: TreeModel) -> Compiled:
     return replace(compile_trees(model), explained=explain_trees(model))
 
 
+def _compile_classes(model: ClassesModel) -> Compiled:
+    return replace(compile_classes(model), explained=explain_classes(model))
+
+
 def _compile_network(model: NetworkModel) -> Compiled:
     if model.family not in NETWORKS:
         raise UncompiledError(f"an {model.family} reads its steps one after another, which SQL cannot do in good time")
@@ -64,6 +69,6 @@ FAMILIES: Mapping[type, Callable[[Any], Compiled]] = {
     NetworkModel: _compile_network,
     EnsembleModel: _compile_ensemble,
     CrossedModel: _compile_crossed,
-    ClassesModel: compile_classes,
+    ClassesModel: _compile_classes,
 }
 """The function that compiles each kind of fitted model."""
