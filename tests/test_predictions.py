@@ -61,7 +61,7 @@ def warehouse(tiny_shop: Shop, tmp_path: Path) -> Path:
         (
             "select * from fixed",
             {"kind": "ordinal"},
-            "unknown kind 'ordinal'; known: binary, regression, value, time_to_event",
+            "unknown kind 'ordinal'; known: binary, multiclass, regression, value, time_to_ev",
         ),
         ("select * from fixed", {"lable": "x"}, "unknown config key 'lable'; known: entity, label"),
         ("select * from fixed", {"params": {"depth": 3}}, "unknown params for xgboost: depth; known: n_estimators"),
