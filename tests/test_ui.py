@@ -94,6 +94,35 @@ def test_a_prediction_without_macro_and_reasons_says_so(shown: Any) -> None:
     assert [info.value for info in shown.info] == [said, said]
 
 
+def test_of_items_in_order_the_page_shows_the_list_of_an_entity(built: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    file = Path(shutil.copy(built, tmp_path / "lists.duckdb"))
+    with duckdb.connect(str(file)) as con:
+        con.execute(
+            """
+            create table pred__liked as
+            select
+                pred.user_id, 'item ' || n as item_id, 1 as version, (n * 7 % 5 + pred.score)::float as score,
+                row_number() over (order by n * 7 % 5 + pred.score desc)::integer as score_rank, 1 as score_decile,
+                row_number() over (partition by user_id order by n * 7 % 5 desc)::integer as item_rank,
+                as_of, scored_at, [struct_pack(
+                    feature := 'n', value := n::varchar, contribution := 0.5, sentence := 'n is ' || n
+                )] as reasons
+            from pred__test as pred, range(1, 4) as numbers (n)
+            """
+        )
+    monkeypatch.setattr(sys, "argv", ["run_page.py", str(file)])
+    app = testing.AppTest.from_file(Path(page.__file__).with_name("run_page.py"), default_timeout=120).run()
+    app.selectbox("prediction").select("liked").run()
+    assert not app.exception
+    scores, items = (table.value for table in app.dataframe[:2])
+    assert len(scores) == 360
+    assert items["item_id"].tolist() == ["item 2", "item 1", "item 3"]
+    first = scores["user_id"].iloc[0]
+    assert [text.value for text in app.text] == ["n is 2"]
+    app.selectbox(f"item_liked_{first}").select("item 3").run()
+    assert [text.value for text in app.text] == ["n is 3"]
+
+
 def test_a_file_that_is_none_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "text.duckdb").write_text("no DuckDB file")
     for name, said in (("text.duckdb", "is not a DuckDB file"), ("nowhere.duckdb", "no file at")):

@@ -76,7 +76,6 @@ def _plan(con: duckdb.DuckDBPyConnection, request: Request) -> None:
     is_trained = standing.decision.is_trained
     split, parts = split_examples(order.examples, order.spec) if is_trained else (None, {})
     steps = _steps(con, request, order, standing, split, parts) if split else ()
-    steps = _steps(con, request, order, standing, split, parts) if split else ()
     as_of = identifier(order.spec.as_of)
     plan = {
         "run_id": request.run_id,

@@ -16,6 +16,8 @@ from ibis_features.schema import NUMERIC
 
 LISTED = 500
 """Rows of the table at most."""
+ITEMS = 20
+"""Of an entity's list at most."""
 CHOICES = 100
 """Values of a category to choose from at most."""
 LIMITS = strangers.Limits(rows=1_000)
@@ -43,7 +45,9 @@ def main(path: Path) -> None:
     with scores:
         entity = show_scores(file, offer, containing, low, high, most=ends[1])
     with what_if:
-        if entity is not None:
+        if entity is not None and offer.item is not None:
+            show_items(file, offer, entity)
+        elif entity is not None:
             show_entity(file, offer, entity)
     show_sql(path, offer)
 
@@ -75,7 +79,7 @@ def show_scores(file: ScoringFile, offer: Offer, containing: str, low: float, hi
     if not rows:
         st.info("No row is left: widen the score's range or shorten the text.")
         return None
-    entities = [row[offer.entity] for row in rows]
+    entities = list(dict.fromkeys(row[offer.entity] for row in rows))
     chosen = st.dataframe(
         rows,
         hide_index=True,
@@ -91,9 +95,24 @@ def show_scores(file: ScoringFile, offer: Offer, containing: str, low: float, hi
     return st.selectbox(
         offer.entity,
         entities,
-        index=places[0] if places else 0,
+        index=entities.index(rows[places[0]][offer.entity]) if places else 0,
         key=f"entity_{offer.name}_{containing}_{low}_{high}_{places}",
     )
+
+
+def show_items(file: ScoringFile, offer: Offer, entity: object) -> None:
+    """The entity's list, best first, and why an item of it stands where it does."""
+    st.subheader(f"The list of {entity}")
+    items = file.recommended(offer.name, entity, ITEMS)["items"]
+    listed = [{"item_rank": one["item_rank"], offer.item: one["item"], "score": one["score"]} for one in items]
+    st.dataframe(listed, hide_index=True, column_config={"score": st.column_config.NumberColumn(format="%.4f")})
+    st.caption(f"The first {len(items):,} by rank.")
+    if not offer.has_reasons:
+        st.info("The table has no reasons; with reasons=3 in the prediction's config, a build writes them.")
+        return
+    by_item = {one["item"]: one["reasons"] or [] for one in items}
+    item = st.selectbox(f"Why this {offer.item}", list(by_item), key=f"item_{offer.name}_{entity}")
+    show_reasons(by_item[item])
 
 
 def show_entity(file: ScoringFile, offer: Offer, entity: object) -> None:
