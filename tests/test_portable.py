@@ -3,6 +3,7 @@
 import math
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from models_ml.calibration import CalibratedModel, Calibration
 from models_ml.encoding import MatrixColumn, empty_batch
 from models_ml.ensemble import Combination, EnsembleModel
 from models_ml.inputs import CategoryInput, InputEncoding, NumberInput
-from models_ml.interactions import CrossedModel, Interaction
+from models_ml.interactions import CrossedModel, Interaction, crossed_text, widened
 from models_ml.linear import LogisticModel
 from models_ml.mlp import DEFAULT_PARAMS, build
 from models_ml.network import NetworkModel
@@ -37,6 +38,7 @@ from models_ml.trees import TreesModel
 from tests.conftest import ROOT
 from tests.postgres import PASSWORD, server
 from tests.predicting import predict
+from tests.test_compiling_trees import model_of
 from udfs.portable import DIALECTS, compile_select, dialects
 from udfs.portable.trees import split_value
 
@@ -399,21 +401,135 @@ def test_the_text_for_an_engine_out_of_reach_is_as_it_was_looked_at(dialect: str
     np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5)
 
 
+CROSSED_TYPES = {
+    **{"heat": "double precision", "noise": "double precision", "city": "text", "store": "text"},
+    "taste": "real[]",
+}
+PAIRS = (Interaction("heat", "noise"), Interaction("city", "store"), Interaction("noise", "heat"))
+
+
+def crossed(*, has_taste: bool) -> CrossedModel:
+    """Trees that read products of two numbers, two texts as one, and an embedding."""
+    names = ("number", "number", "category", "category")
+    kinds = {"number": "DOUBLE", "category": "VARCHAR"}
+    features = [Feature(name, kind, kinds[kind]) for name, kind in zip(list(CROSSED_TYPES)[:4], names, strict=True)]
+    features += [Feature("taste", "embedding", "FLOAT[2]", width=2)] if has_taste else []
+    schema = FeatureSchema("user_id", "as_of", "bought", tuple(features))
+    both = tuple(crossed_text(city, store) for city in CITIES for store in CITIES)
+    columns = [MatrixColumn("heat", "number"), MatrixColumn("city", "category", vocabulary=CITIES)]
+    columns += [MatrixColumn("taste", "embedding", position) for position in range(2)] if has_taste else []
+    columns += [MatrixColumn(pair.name, "number") for pair in (PAIRS[0], PAIRS[2])]
+    columns += [MatrixColumn(PAIRS[1].name, "category", vocabulary=both)]
+    return CrossedModel(model_of(widened(schema, PAIRS).features, tuple(columns), trees=60), PAIRS, schema)
+
+
+def crossed_rows() -> list[Row]:
+    """Factors that are no float32, so small or large that products vanish or overflow, missing, and texts alike."""
+    rng = np.random.default_rng(3)
+    odd = [
+        None,
+        math.nan,
+        math.inf,
+        -math.inf,
+        0.0,
+        -0.0,
+        1e300,
+        3.4e38,
+        1e20,
+        -1e-46,
+        1e-40,
+        2.0**-150,
+        0.1,
+        16777217.0,
+    ]
+    cities = [*CITIES, "1:ä", "LeedsL", "not seen", None]
+
+    def number() -> Any:
+        return odd[rng.integers(len(odd))] if rng.random() < 0.3 else float(rng.normal() * 3)
+
+    def text() -> Any:
+        return cities[rng.integers(len(cities))]
+
+    def row(heat: Any, noise: Any) -> Row:
+        taste = None if rng.random() < 0.1 else [float(np.float32(value)) for value in rng.normal(size=2)]
+        return {"heat": heat, "noise": noise, "city": text(), "store": text(), "taste": taste}
+
+    # Products on one side of a split, whose factors as float32 have one on the other side.
+    inner = crossed(has_taste=False).model
+    assert isinstance(inner, TreesModel)
+    place = [column.feature for column in inner.columns].index(PAIRS[0].name)
+    cuts = inner.trees.thresholds[~inner.trees.is_leaf & (inner.trees.columns == place)]
+    near = []
+    while len(near) < 300:
+        cut, noise = float(rng.choice(cuts)), float(rng.normal())
+        heat = cut / noise * (1 + float(rng.normal()) * 3e-8)
+        if (np.float32(heat) * np.float32(noise) < cut) != (heat * noise < split_value(np.float32(cut))):
+            near.append(row(heat, noise))
+    return [*(row(number(), number()) for _ in range(2_000)), *near]
+
+
+@pytest.mark.parametrize("has_taste", [False, True], ids=["interactions", "embedding"])
+def test_an_engine_makes_interactions_and_reads_embeddings(
+    engine: tuple[str, Score], monkeypatch: pytest.MonkeyPatch, has_taste: bool
+) -> None:
+    dialect, score = engine
+    model, types = crossed(has_taste=has_taste), dict(CROSSED_TYPES)
+    rows = crossed_rows()
+    if not has_taste:
+        types.pop("taste")
+        rows = [{name: row[name] for name in types} for row in rows]
+    elif dialect == "sqlite":
+        with pytest.raises(ArtifactError, match=r"reads 'taste', which is FLOAT\[2\], and sqlite has no arrays"):
+            compile_select(model, dialect, relation="features")
+        return
+    monkeypatch.setattr(sys.modules[__name__], "TYPES", types)
+    got = score(compile_select(model, dialect, relation="features"), rows).astype(np.float32)
+    wanted = expected(model, rows)
+    assert len(np.unique(wanted)) > 200
+    if dialect == "sqlite":  # has no float32 to sum leaves in
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6)
+    else:
+        np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("dialect", ["spark", "bigquery", "snowflake", "trino"])
+def test_an_engine_out_of_reach_gets_interactions_and_embeddings_that_its_parser_reads(dialect: str) -> None:
+    """What its text says, in the words of DuckDB, gives the model's scores."""
+    model, rows = crossed(has_taste=True), crossed_rows()
+    read = sqlglot.parse_one(compile_select(model, dialect, relation="features"), dialect=dialect)
+    con = duckdb.connect()
+    con.execute(created(CROSSED_TYPES))
+    con.executemany(f"insert into features values ({', '.join('?' * (2 + len(CROSSED_TYPES)))})", columns_of(rows))
+    got = np.array([row[2] for row in sorted(con.execute(read.sql("duckdb")).fetchall())])
+    np.testing.assert_allclose(got, expected(model, rows), rtol=0, atol=1e-5)
+
+
+def test_a_network_reads_an_embedding_as_it_is(on_postgres: Score, monkeypatch: pytest.MonkeyPatch) -> None:
+    taste = Feature("taste", "embedding", "FLOAT[2]", width=2)
+    schema = FeatureSchema("user_id", "as_of", "bought", (Feature("heat", "number", "DOUBLE"), taste))
+    numbers = (
+        NumberInput("heat", "number", (0.5,), (2.0,), True),
+        NumberInput("taste", "embedding", (0.25, -0.5), (1.5, 0.75), True),
+    )
+    encoding, params = InputEncoding(numbers, (), (), (), 0), {**DEFAULT_PARAMS, "units": 4, "layers": 1}
+    network = build(encoding, params)
+    rng = np.random.default_rng(2)
+    network.set_weights([rng.normal(size=weights.shape) for weights in network.get_weights()])
+    model = NetworkModel("mlp", network, encoding, params, schema)
+    monkeypatch.setattr(sys.modules[__name__], "TYPES", {"heat": "double precision", "taste": "real[]"})
+    rows = [{"heat": row["heat"], "taste": row["taste"]} for row in crossed_rows()[:300]]
+    got = on_postgres(compile_select(model, "postgres", relation="features"), rows)
+    wanted = expected(model, rows)
+    assert np.ptp(wanted) > 0.3
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5)
+
+
 def test_what_cannot_be_said_is_refused_with_another_way() -> None:
     recurrent = unmapped(by_hand()).members["mlp"]
     recurrent.family = "lstm"
     with pytest.raises(ArtifactError, match=r"'lstm' cannot be said as a plain SELECT.* pred__<name>, to the other"):
         compile_select(recurrent, "postgres", relation="features")
-    pair = [Interaction("heat", "is_member")]
-    with pytest.raises(ArtifactError, match=r"makes interactions \(heat \* is_member\).* give the SELECT columns"):
-        compile_select(CrossedModel(recurrent, pair, SCHEMA), "postgres", relation="features")
-    schema = FeatureSchema("user_id", "as_of", "bought", (Feature("taste", "embedding", "FLOAT[2]", width=2),))
-    values, labels = np.arange(16, dtype=np.float32).reshape(8, 2), [0] * 4 + [1] * 4
     params = {"objective": "binary:logistic", "min_child_weight": 0}
-    booster = xgboost.train(params, xgboost.DMatrix(values, labels), 1)
-    columns = tuple(MatrixColumn("taste", "embedding", position) for position in range(2))
-    with pytest.raises(ArtifactError, match=r"reads 'taste', which is FLOAT\[2\]: not every engine .* in exclude"):
-        compile_select(TreesModel(booster, columns, schema), "postgres", relation="features")
     category = FeatureSchema("user_id", "as_of", "bought", (Feature("city", "category", "VARCHAR"),))
     codes = np.array([[0], [1]] * 4, np.float32)
     booster = xgboost.train(params, xgboost.DMatrix(codes, [0, 1] * 4), 1)

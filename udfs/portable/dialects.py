@@ -1,7 +1,8 @@
 """What SQL engines differ in, as far as a score needs it. What they spell differently is sqlglot's to know."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from sqlglot import ErrorLevel, exp
@@ -26,6 +27,8 @@ class Dialect:
     most_bytes: of a statement's text.
     is_upper: plain names that were never quoted are stored in capitals.
     is_loosely_typed: a column of numbers may hold text, which a cast reads as 0.
+    has_arrays: a column may hold an array of numbers.
+    made: columns that are not in the caller's relation, as SQL over those that are.
     """
 
     name: str
@@ -36,6 +39,8 @@ class Dialect:
     most_bytes: int | None = None
     is_upper: bool = False
     is_loosely_typed: bool = False
+    has_arrays: bool = True
+    made: Mapping[str, exp.Expression] = field(default_factory=dict)
 
     def text(self, expression: exp.Expression) -> str:
         return expression.sql(self.name, unsupported_level=ErrorLevel.RAISE)
@@ -53,8 +58,10 @@ class Dialect:
         stored = name.upper() if self.is_upper and PLAIN.fullmatch(name) else name
         return exp.to_identifier(stored, quoted=True)
 
-    def column(self, name: str) -> exp.Column:
+    def column(self, name: str) -> exp.Expression:
         """A column of the caller's relation. Qualified, as SQLite takes a quoted name that is not there for text."""
+        if name in self.made:
+            return exp.paren(self.made[name])
         return exp.column(self.identifier(name), table=SOURCE)
 
 
@@ -65,7 +72,7 @@ DIALECTS = {
     dialect.name: dialect
     for dialect in (
         Dialect("postgres", has_float32=True, is_materialized=True, trees_per_step=250),
-        Dialect("sqlite", is_materialized=True, trees_per_step=250, is_loosely_typed=True),
+        Dialect("sqlite", is_materialized=True, trees_per_step=250, is_loosely_typed=True, has_arrays=False),
         Dialect("spark", has_float32=True, has_exponents=True),
         Dialect("bigquery", most_bytes=MILLION),
         Dialect("snowflake", most_bytes=MILLION, is_upper=True),

@@ -29,9 +29,19 @@ class Formula:
         return Formula((*self.steps, *steps), result)
 
 
-def number(feature: Feature, dialect: Dialect) -> exp.Expression:
-    """A number of the source as a double, NULL where models read it as missing: NULL, NaN and the infinities."""
+def number(feature: Feature, dialect: Dialect, position: int = 0) -> exp.Expression:
+    """A number of the source as a double, NULL where models read it as missing: NULL, NaN and the infinities.
+
+    position: of an embedding which of its numbers, from 0 on; raises ArtifactError where the engine has no arrays.
+    """
     column = dialect.column(feature.name)
+    if feature.role == "embedding":
+        if not dialect.has_arrays:
+            raise ArtifactError(
+                f"the model reads '{feature.name}', which is {feature.sql_type}, and {dialect.name} has no arrays; "
+                "list it in exclude and give its numbers columns of their own, or publish the table of scores instead"
+            )
+        column = exp.Bracket(this=column, expressions=[whole(position)], offset=0, safe=True)
     # Postgres casts no boolean to a double.
     value = exp.cast(exp.cast(column, "int") if feature.sql_type == "BOOLEAN" else column, "double")
     # NaN is neither below one bound nor above the other, or above all numbers: this holds in both kinds of engines.
@@ -57,21 +67,19 @@ def code(feature: Feature, vocabulary: Sequence[str], dialect: Dialect, *, first
     places = [exp.If(this=exp.Literal.string(v), true=whole(first + place)) for place, v in enumerate(vocabulary)]
     if not places:
         return exp.cast(exp.Null(), "int")
+    return exp.Case(this=text_of(feature, dialect), ifs=places)
+
+
+def text_of(feature: Feature, dialect: Dialect) -> exp.Expression:
+    """A category of the source as text."""
     text: exp.Expression = exp.cast(dialect.column(feature.name), "text")
     if dialect.is_loosely_typed:  # SQLite: a cast keeps the collation of the column
         text = exp.DPipe(this=text, expression=exp.Literal.string(""))
-    return exp.Case(this=text, ifs=places)
+    return text
 
 
 def feature_of(schema: FeatureSchema, name: str) -> Feature:
-    """The feature of this name; raises ArtifactError where it is none that every engine holds in a column."""
-    feature = next(feature for feature in schema.features if feature.name == name)
-    if feature.role not in ("number", "category"):
-        raise ArtifactError(
-            f"the model reads '{name}', which is {feature.sql_type}: not every engine has such columns; list it in "
-            "exclude and give its numbers columns of their own, or publish the table of scores instead"
-        )
-    return feature
+    return next(feature for feature in schema.features if feature.name == name)
 
 
 def total(terms: Iterable[exp.Expression]) -> exp.Expression:

@@ -6,7 +6,7 @@ import numpy as np
 from sqlglot import exp
 
 from ibis_features import FeatureSchema
-from models_ml.inputs import CLIP, FIRST_KNOWN, NULL, UNKNOWN, CategoryInput, InputEncoding, NumberInput
+from models_ml.inputs import CLIP, FIRST_KNOWN, NULL, UNKNOWN, CategoryInput, InputEncoding
 from udfs.portable.dialects import Dialect
 from udfs.portable.formula import Step, clipped, code, feature_of, number, whole
 
@@ -22,15 +22,18 @@ def inputs(
     squashed: dict[str, exp.Expression] = {}
     scaled: dict[str, exp.Expression] = {}
     made: dict[str, exp.Expression] = {}
-    names = [f"{prefix}number_{place}" for place in range(len(encoding.numbers))]
-    for name, known in zip(names, encoding.numbers, strict=True):
-        raw[f"{name}_raw"] = number(feature_of(schema, known.feature), dialect)
-        squashed[f"{name}_log"] = _signed_log(f"{name}_raw", dialect)
-        scaled[f"{name}_scaled"] = _scaled(f"{name}_log", known, dialect)
-        present = clipped(f"{name}_scaled", -CLIP, CLIP, dialect)
-        made[name] = exp.Coalesce(this=present, expressions=[dialect.number(0.0)])
-    for name, known in zip(names, encoding.numbers, strict=True):
+    for place, known in enumerate(encoding.numbers):
+        for position, (mean, scale) in enumerate(zip(known.mean, known.scale, strict=True)):
+            name = _name(prefix, place, position)
+            raw[f"{name}_raw"] = number(feature_of(schema, known.feature), dialect, position)
+            is_squashed = known.role == "number"
+            squashed[f"{name}_log"] = _signed_log(f"{name}_raw", dialect) if is_squashed else exp.column(f"{name}_raw")
+            scaled[f"{name}_scaled"] = _scaled(f"{name}_log", mean, scale, dialect)
+            present = clipped(f"{name}_scaled", -CLIP, CLIP, dialect)
+            made[name] = exp.Coalesce(this=present, expressions=[dialect.number(0.0)])
+    for place, known in enumerate(encoding.numbers):
         if known.has_indicator:
+            name = _name(prefix, place, 0)
             is_missing = exp.Is(this=exp.column(f"{name}_raw"), expression=exp.Null())
             made[f"{name}_missing"] = exp.If(this=is_missing, true=dialect.number(1.0), false=dialect.number(0.0))
     for place, (category, table) in enumerate(zip(encoding.categories, tables, strict=True)):
@@ -38,6 +41,11 @@ def inputs(
         raw[f"{name}_code"] = _code(category, schema, dialect)
         made |= {f"{name}_{at}": _of_code(f"{name}_code", column, dialect) for at, column in enumerate(table.T)}
     return [raw, squashed, scaled, made], list(made)
+
+
+def _name(prefix: str, place: int, position: int) -> str:
+    """Of a number, or of one of an embedding's."""
+    return f"{prefix}number_{place}" + (f"_{position}" if position else "")
 
 
 def _signed_log(column: str, dialect: Dialect) -> exp.Expression:
@@ -48,8 +56,7 @@ def _signed_log(column: str, dialect: Dialect) -> exp.Expression:
     return exp.Mul(this=sign, expression=exp.Ln(this=exp.Add(this=one.copy(), expression=exp.Abs(this=x.copy()))))
 
 
-def _scaled(column: str, known: NumberInput, dialect: Dialect) -> exp.Expression:
-    [mean], [scale] = known.mean, known.scale
+def _scaled(column: str, mean: float, scale: float, dialect: Dialect) -> exp.Expression:
     difference = exp.Sub(this=exp.column(column), expression=dialect.number(np.float32(mean)))
     return exp.Mul(this=exp.paren(difference), expression=dialect.number(np.float32(scale)))
 

@@ -1,5 +1,6 @@
 """From log-odds to a score as SQL: calibration, the logistic function, and several models that become one."""
 
+from dataclasses import replace
 from itertools import chain, zip_longest
 
 import numpy as np
@@ -17,6 +18,7 @@ from models_ml.score_map import score_map_of, unmapped
 from models_ml.trainer import FittedModel
 from models_ml.tree_model import TreeModel
 from udfs.portable import classes, logistic, network, trees
+from udfs.portable.crossed import made_of
 from udfs.portable.dialects import Dialect
 from udfs.portable.formula import Formula, Step, clipped, times, total, whole
 from udfs.portable.trees import split_value
@@ -26,6 +28,8 @@ def score(fitted: FittedModel, dialect: Dialect) -> Formula:
     """The score as a double, which rounds to the float32 that `predict` gives, as near as the margin is."""
     if isinstance(score_map_of(fitted), Link):
         return _linked(margin_of(unmapped(fitted), dialect), score_map_of(fitted) == IDENTITY, dialect)
+    if isinstance(fitted, CrossedModel):
+        return score(fitted.model, _crossing(fitted, dialect))
     if isinstance(fitted, ClassesModel):
         return classes.formula(fitted, dialect)
     if isinstance(fitted, CalibratedModel):
@@ -56,16 +60,17 @@ def margin_of(model: FittedModel, dialect: Dialect, prefix: str = "") -> Formula
     if isinstance(model, EnsembleModel):
         return _ensemble(model, dialect)
     if isinstance(model, CrossedModel):
-        pairs = ", ".join(pair.name for pair in model.interactions)
-        raise ArtifactError(
-            f"the model makes interactions ({pairs}), in float32 that not every engine has; give the SELECT columns "
-            "for them in place of the config key, or publish the table of scores, pred__<name>, instead"
-        )
+        return margin_of(model.model, _crossing(model, dialect), prefix)
     family = model.family if isinstance(model, NetworkModel) else type(model).__name__
     raise ArtifactError(
         f"'{family}' cannot be said as a plain SELECT: trees, logistic, mlp and ensembles of them can; publish the "
         "table of scores, pred__<name>, to the other engine instead"
     )
+
+
+def _crossing(model: CrossedModel, dialect: Dialect) -> Dialect:
+    """The dialect in which a model's interactions are columns as others."""
+    return replace(dialect, made=made_of(model, dialect))
 
 
 def _ensemble(model: EnsembleModel, dialect: Dialect) -> Formula:

@@ -92,7 +92,9 @@ def split_value(threshold: np.float32) -> float:
 
 def _input(model: TreeModel, column: MatrixColumn, dialect: Dialect) -> exp.Expression:
     feature = feature_of(model.schema, column.feature)
-    return code(feature, column.vocabulary, dialect) if column.role == "category" else number(feature, dialect)
+    if column.role == "category":
+        return code(feature, column.vocabulary, dialect)
+    return number(feature, dialect, column.position)
 
 
 def _tree(nodes: TreeNodes, columns: list[MatrixColumn], node: int, dialect: Dialect, prefix: str) -> exp.Expression:
