@@ -296,11 +296,15 @@ def test_limits_tell_what_is_weak(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_every_metric_has_words() -> None:
-    some, ones = np.arange(4.0), np.ones((1, 4))
+    some, one_true, ones = np.arange(4.0), np.array([0.0, 0.0, 1.0, 0.0]), np.ones((1, 4))
     lists = Lists(np.zeros(4, np.int64), np.arange(4))
     kinds = [kind_of(name, 3) for name in KINDS if name != "binary"]
-    of_numbers = {name for kind in kinds for name in kind.measures(some, some, lists=lists)(ones)}
-    assert set(pages.METRIC_WORDS) == {*METRICS, TRUE_CALIBRATION_ERROR, *of_numbers}
+    of_others = {
+        name
+        for kind in kinds
+        for name in kind.measures(one_true if kind.has_classes else some, some, lists=lists)(ones)
+    }
+    assert set(pages.METRIC_WORDS) == {*METRICS, TRUE_CALIBRATION_ERROR, *of_others}
 
 
 def test_a_cost_is_drawn_and_the_counts_are_at_the_threshold_that_it_chose(con: duckdb.DuckDBPyConnection) -> None:
