@@ -18,6 +18,8 @@ from models_ml.encoding import matrix
 from models_ml.interactions import uncrossed
 from models_ml.score_map import WrappedModel
 from models_ml.trainer import FittedModel
+from models_ml.tree_booster import as_booster
+from models_ml.tree_table import chosen
 from models_ml.trees import TreesModel
 
 PART = "classes.json"
@@ -139,30 +141,13 @@ def with_classes(model: Any, content: bytes) -> ClassesModel:
 
 
 def _split(trees: TreesModel, classes: int) -> tuple[TreesModel, ...]:
-    """XGBoost's own JSON, https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html, taken apart by class.
-
-    Each part is a regression on its margin: what it starts from is added as it is.
-    """
-    import xgboost
-
-    whole = trees.booster.save_raw("json")
-    parts = []
-    for code in range(classes):
-        state = json.loads(whole)
-        learner = state["learner"]
-        forest = learner["gradient_booster"]["model"]
-        own = [tree for tree, of in zip(forest["trees"], forest["tree_info"], strict=True) if of == code]
-        forest["trees"] = [{**tree, "id": number} for number, tree in enumerate(own)]
-        forest["tree_info"] = [0] * len(own)
-        forest["iteration_indptr"] = list(range(len(own) + 1))
-        forest["gbtree_model_param"]["num_trees"] = str(len(own))
-        shape = learner["learner_model_param"]
-        starts = shape["base_score"].strip("[]").split(",")
-        learner["learner_model_param"] = {
-            **shape,
-            "base_score": f"[{starts[code] if len(starts) > 1 else starts[0]}]",
-            "num_class": "0",
-        }
-        learner["objective"] = {"name": "reg:squarederror", "reg_loss_param": {"scale_pos_weight": "1"}}
-        parts.append(xgboost.Booster(model_file=bytearray(json.dumps(state).encode())))
+    """A part for each class: its trees, and what XGBoost starts its margin from."""
+    learner = json.loads(trees.booster.save_raw("json"))["learner"]
+    class_of = np.array(learner["gradient_booster"]["model"]["tree_info"])
+    starts = learner["learner_model_param"]["base_score"].strip("[]").split(",")
+    starts = starts if len(starts) > 1 else starts * classes
+    parts = [
+        as_booster(chosen(trees.trees, np.flatnonzero(class_of == code)), len(trees.columns), base_score=starts[code])
+        for code in range(classes)
+    ]
     return tuple(TreesModel(part, trees.columns, trees.schema) for part in parts)

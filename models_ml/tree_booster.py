@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 NO_PARENT = 2**31 - 1
 
 
-def as_booster(trees: TreeTable, columns: int) -> "xgboost.Booster":
-    """A booster with these trees over so many columns, its base 0; leaves are float32 there."""
+def as_booster(trees: TreeTable, columns: int, *, base_score: str = "0E0") -> "xgboost.Booster":
+    """A booster with these trees over so many columns; leaves are float32 there.
+
+    base_score: what the margin starts from, as XGBoost spells it.
+    """
     import xgboost
 
     ends = [*trees.roots[1:].tolist(), len(trees.children)]
@@ -38,7 +41,7 @@ def as_booster(trees: TreeTable, columns: int) -> "xgboost.Booster":
         "feature_types": [],
         "gradient_booster": {"model": model, "name": "gbtree"},
         "learner_model_param": {
-            **{"base_score": "[0E0]", "boost_from_average": "0"},
+            **{"base_score": f"[{base_score}]", "boost_from_average": "0"},
             **{"num_class": "0", "num_feature": str(columns), "num_target": "1"},
         },
         "objective": {"name": "reg:squarederror", "reg_loss_param": {"scale_pos_weight": "1"}},

@@ -155,6 +155,16 @@ def joined(tables: Sequence[TreeTable]) -> TreeTable:
     return TreeTable(*(np.concatenate([getattr(table, field.name) for table in moved]) for field in fields(TreeTable)))
 
 
+def chosen(table: TreeTable, numbers: np.ndarray) -> TreeTable:
+    """Some of the trees of a table, by their numbers, from 0 on."""
+    ends = np.append(table.roots[1:], len(table.children))
+    pieces = []
+    for start, end in zip(table.roots[numbers].tolist(), ends[numbers].tolist(), strict=True):
+        own = {field.name: getattr(table, field.name)[start:end] for field in fields(TreeTable)[1:]}
+        pieces.append(TreeTable(np.zeros(1, np.int64), **{**own, "children": own["children"] - start}))
+    return joined(pieces)
+
+
 def below(thresholds: np.ndarray, is_left_default: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Splits `value <= threshold`, float64 [nodes], as splits `value < threshold` of float32: the thresholds, whether
     missing values go left, and whether left and right have changed places.

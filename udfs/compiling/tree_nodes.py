@@ -1,7 +1,7 @@
 """Trees as one list of nodes, level by level, and rows that find faults in whatever walks through them.
 
 A node is `{slot, threshold, child}`: a row whose value in `slot` is below the threshold goes on to `child - 1`, else to
-`child`. A leaf reads a slot that is always -inf, and so leads to itself for ever.
+`child`. A leaf has a slot of its own, behind those of all columns, by which whoever walks lets a row stay there.
 
 A missing value follows a node's default direction. So each matrix column has two slots: one holds +inf where the
 value is missing, for nodes that then go right, the other -inf, for nodes that then go left.
@@ -127,7 +127,7 @@ def _check_kind(model: TreesModel) -> None:
 
 
 def _in_levels(trees: TreeTable, start: np.float32 | np.float64, pooling: Pooling) -> TreeNodes:
-    """Lay out the nodes level by level. Slots: 1 to n default right, n + 1 to 2n default left, 2n + 1 always -inf."""
+    """Lay out the nodes level by level. Slots: 1 to n default right, n + 1 to 2n default left, 2n + 1 of leaves."""
     levels = [level := trees.roots]
     while len(inner := level[~trees.is_leaf[level]]):
         left = trees.children[inner]
