@@ -103,7 +103,7 @@ def con() -> duckdb.DuckDBPyConnection:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("depth", [1, 3, 6, 8])
 def test_macros_and_model_agree_in_every_bit(con: duckdb.DuckDBPyConnection, seed: int, depth: int) -> None:
-    model = model_of(FEATURES, COLUMNS, seed=seed, trees=1 + 12 * seed, max_depth=depth)
+    model = model_of(FEATURES, COLUMNS, seed=seed, trees=1 + 11 * seed, max_depth=depth)
     batch = batch_of(model, 400, seed)
     compile_sql(con, "churn", model, batch)
     con.register("rows", pa.Table.from_batches([batch]))
